@@ -1,0 +1,130 @@
+"""A decision: OPA's answer to an intent, in terms that stay and a standing that moves."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from magistrate.core import canonical
+from magistrate.core.errors import Broken
+from magistrate.core.values import Count, Document, Free, Name, Text
+
+
+class Reason(Document):
+    """Why a rule spoke, from its METADATA."""
+
+    code: Text
+    title: Text
+    remedy: Text
+    policy: Text
+
+
+class Wanted(Document):
+    """An approval still missing."""
+
+    roles: tuple[Name, ...]
+    count: Count
+    by: Name
+
+
+class Row(Document):
+    """`count` distinct operators with any of `roles`, proving themselves by `proof` or stronger."""
+
+    roles: tuple[Name, ...]
+    count: Count
+    proof: Name
+
+
+class Requirement(Document):
+    """Whose approval an intent needs; none is `all_of: []`."""
+
+    all_of: tuple[Row, ...]
+    exclude: tuple[Literal["proposer", "owner", "author", "subject"], ...]
+    wait_seconds: Count
+    approval_seconds: Count
+
+
+class Issue(Document):
+    """The terms a warrant is made with."""
+
+    ttl: Count
+    uses: Count
+    audience: Literal["router", "holder"]
+    issuer: Name
+    constraints: Free
+    evidence: tuple[Name, ...]
+    heartbeat_seconds: Count
+    report_by_seconds: Count
+    rollback_seconds: Count
+
+
+class Terms(Document):
+    """What was decided of this intent: the same bytes at every asking of a round."""
+
+    tier: Name
+    requirement: Requirement
+    warrant: Issue
+
+
+class Standing(Document):
+    """Where the intent stands now."""
+
+    outcome: Literal["allow", "ask", "deny"]
+    reasons: tuple[Reason, ...]
+    wanted: tuple[Wanted, ...]
+    issue: Issue
+
+
+class DecisionAnswer(Document):
+    """The answer of `data.magistrate.decision`."""
+
+    terms: Terms
+    standing: Standing
+
+
+def decision_document(*, intent_digest: str, bundle: str, round_: int, terms: dict[str, Any]) -> dict[str, Any]:
+    """What `decision_digest` covers: the approver signs exactly this."""
+    return {
+        "type": "magistrate/decision/v1",
+        "intent_digest": intent_digest,
+        "bundle": bundle,
+        "round": round_,
+        "terms": terms,
+    }
+
+
+def decision_digest(*, intent_digest: str, bundle: str, round_: int, terms: dict[str, Any]) -> str:
+    """The digest an approval names."""
+    return canonical.digest_of(
+        decision_document(intent_digest=intent_digest, bundle=bundle, round_=round_, terms=terms)
+    )
+
+
+def hold_narrow(issue: dict[str, Any], terms: dict[str, Any]) -> None:
+    """Return if `issue` is no wider than `terms.warrant` in any field.
+
+    1. ttl and uses may only shrink, and stay positive. 2. who runs it, who issues it and what evidence counts are
+    equal. 3. every constraint of the terms stands, and none is looser: a number no larger, a list no longer, a
+    demand that was made still made. A constraint that only narrowing brought is welcome.
+
+    Raises:
+        Broken: it is wider; says where.
+    """
+    for field in ("ttl", "uses"):
+        if not 0 < issue[field] <= terms[field]:
+            raise Broken("warrant.wider", f"{field} {issue[field]} is not within {terms[field]}", pointer=f"/{field}")
+    for field in ("audience", "issuer", "evidence", "heartbeat_seconds", "report_by_seconds", "rollback_seconds"):
+        if issue[field] != terms[field]:
+            raise Broken("warrant.wider", f"{field} differs from the decision's terms", pointer=f"/{field}")
+    for kind, bound in terms["constraints"].items():
+        if kind not in issue["constraints"] or not _within(issue["constraints"][kind], bound):
+            raise Broken("warrant.wider", f"constraint {kind} is looser than decided", pointer=f"/constraints/{kind}")
+
+
+def _within(value: Any, bound: Any) -> bool:
+    if isinstance(bound, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(bound, bool) and (value or not bound)
+    if isinstance(bound, int | float) and isinstance(value, int | float):
+        return value <= bound
+    if isinstance(bound, list) and isinstance(value, list):
+        return all(item in bound for item in value)
+    return bool(value == bound)

@@ -1,0 +1,91 @@
+"""A verification: the verdict on an execution, with each deviation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from magistrate.core.decision import Reason
+from magistrate.core.values import Document, Identifier, Name, Text
+
+Verdict = Literal["conforming", "deviating", "inconclusive"]
+Act = Literal["halt", "revoke", "quarantine", "rollback"]
+
+
+class Violation(Document):
+    """Why an admission was refused."""
+
+    code: Text
+    title: Text
+    remedy: Text
+    policy: Text
+    pointer: Text
+
+
+class Deviation(Document):
+    """One thing that was not as warranted."""
+
+    code: Text
+    pointer: Text
+    expected: Text
+    observed: Text
+    severity: Name
+    source: Name
+
+
+class ApprovalAnswer(Document):
+    """The answer of `data.magistrate.approval`."""
+
+    may: bool
+    reasons: tuple[Reason, ...]
+
+
+class AdmissionAnswer(Document):
+    """The answer of `data.magistrate.admission`."""
+
+    admit: bool
+    violations: tuple[Violation, ...]
+
+
+class VerificationAnswer(Document):
+    """The answer of `data.magistrate.verification`."""
+
+    verdict: Verdict
+    deviations: tuple[Deviation, ...]
+    containment: tuple[Act, ...]
+    reasons: tuple[Reason, ...]
+
+
+class AccessAnswer(Document):
+    """The answer of `data.magistrate.access`."""
+
+    allowed: bool
+    reason: Reason
+
+
+class Verification(Document):
+    """The recorded verdict."""
+
+    type: Literal["magistrate/verification/v1"]
+    verification_id: Identifier
+    execution_id: Identifier
+    verdict: Verdict
+    deviations: tuple[Deviation, ...]
+    containment: tuple[Act, ...]
+    provisional: bool
+    previous: Name
+
+
+def verification_document(
+    *, verification_id: str, execution_id: str, answer: dict[str, Any], provisional: bool, previous: str
+) -> dict[str, Any]:
+    """The verdict as it is recorded; `previous` is the verification it follows, "" when it is the first."""
+    return {
+        "type": "magistrate/verification/v1",
+        "verification_id": verification_id,
+        "execution_id": execution_id,
+        "verdict": answer["verdict"],
+        "deviations": answer["deviations"],
+        "containment": answer["containment"],
+        "provisional": provisional,
+        "previous": previous,
+    }
