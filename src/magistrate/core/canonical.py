@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType, NoneType
 from typing import Any, Final, NoReturn, TypeAlias
@@ -41,10 +41,12 @@ _WRITE: Final = (
     | orjson.OPT_PASSTHROUGH_DATACLASS
     | orjson.OPT_PASSTHROUGH_DATETIME
 )
-_EXACT_KINDS: Final = frozenset({str, int, bool, NoneType, dict, list, tuple, MappingProxyType})
+_CONTAINERS: Final = frozenset({dict, list, tuple, MappingProxyType})
+_EXACT_KINDS: Final = _CONTAINERS | {str, int, bool, NoneType}
 # UTF-8 sorts like UTF-16 until a character needs four bytes; a false alarm only costs time.
 _FOUR_BYTES: Final = re.compile(rb"[\xf0-\xf7]")
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and content with no closing quote: one pass, whatever was sent.
+_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
 def load(raw: bytes, *, limit: int = MAX_INPUT, depth: int = MAX_DEPTH) -> Json:
@@ -144,28 +146,28 @@ def _surely_exact(value: Any, raw: bytes, depth: int) -> bool:
     """
     strings = 0
     level = [value]
-    for below in range(depth, -1, -1):
+    for _ in range(depth + 1):
         kinds = list(map(type, level))
         if float in kinds or (int in kinds and not _small(level)):
             return False
         strings += kinds.count(str)
+        if _CONTAINERS.isdisjoint(kinds):
+            return 2 * strings == _quotes(raw)
         level, keys = _children(level)
         strings += keys
-        if not level:
-            return 2 * strings == _quotes(raw) and (below > 0 or not _holds(kinds))
     return False
 
 
 def _surely_plain(value: Any) -> bool:
     """Whether `value` is made of exact JSON kinds without floats, and not too deep."""
     level = [value]
-    for below in range(MAX_DEPTH_RECORD, -1, -1):
+    for _ in range(MAX_DEPTH_RECORD + 1):
         kinds = set(map(type, level))
         if not kinds <= _EXACT_KINDS:
             return False
-        level, _ = _children(level)
-        if not level:
-            return below > 0 or not _holds(kinds)
+        if _CONTAINERS.isdisjoint(kinds):
+            return True
+        level, _keys = _children(level)
     return False
 
 
@@ -181,13 +183,6 @@ def _children(level: list[Any]) -> tuple[list[Any], int]:
         elif kind is list or kind is tuple:
             children += value
     return children, keys
-
-
-def _holds(kinds: Iterable[type]) -> bool:
-    return not _CONTAINERS.isdisjoint(kinds)
-
-
-_CONTAINERS: Final = frozenset({dict, list, tuple, MappingProxyType})
 
 
 def _small(level: list[Any]) -> bool:
@@ -221,7 +216,7 @@ _READER: Final = json.JSONDecoder(
 
 def _load_carefully(raw: bytes, depth: int) -> Json:
     text = _decoded(raw)
-    if _deepest(text) > MAX_DEPTH_RECORD + depth:  # the reader recurses: it must not be led further than this
+    if _deepest(text) > 2 * MAX_DEPTH_RECORD:  # the reader recurses: it is not led further; `_read` names the place
         raise Malformed("input.too_deep", f"nested deeper than {depth}")
     try:
         tree = _READER.decode(text)
@@ -281,7 +276,7 @@ def _read_object(pairs: _Pairs, pointer: str, depth: int) -> Json:
 
 def _read_number(literal: _Number, pointer: str) -> Json:
     number = float(literal)
-    if not math.isfinite(number) or abs(number) > MAX_SAFE or abs(Decimal(literal)) > MAX_SAFE:
+    if not math.isfinite(number) or (abs(number) >= MAX_SAFE and Decimal(literal).copy_abs() > MAX_SAFE):
         raise Malformed(
             "input.number",
             f"{literal[:40]} is beyond the numbers JSON carries exactly",
@@ -325,17 +320,23 @@ def _exact(value: object, pointer: str, depth: int) -> Json:
             if not depth:
                 raise NotCanonical("input.too_deep", f"nested deeper than {MAX_DEPTH_RECORD}", pointer=pointer)
             if isinstance(value, Mapping):
-                return dict(_exact_item(key, item, pointer, depth - 1) for key, item in value.items())
+                return _exact_object(value, pointer, depth - 1)
             return [_exact(item, pointer_to(pointer, i), depth - 1) for i, item in enumerate(value)]
         case _:
             raise NotCanonical("input.kind", f"{type(value).__name__} is not a JSON value", pointer=pointer)
 
 
-def _exact_item(key: object, item: object, pointer: str, depth: int) -> tuple[str, Json]:
-    if not isinstance(key, str):
-        raise NotCanonical("input.key", f"a key is {type(key).__name__}, not text", pointer=pointer)
-    name = _whole_text(str.__str__(key), pointer, NotCanonical)
-    return name, _exact(item, pointer_to(pointer, name), depth)
+def _exact_object(value: Mapping[object, object], pointer: str, depth: int) -> Json:
+    found: dict[str, Json] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise NotCanonical("input.key", f"a key is {type(key).__name__}, not text", pointer=pointer)
+        name = _whole_text(str.__str__(key), pointer, NotCanonical)
+        here = pointer_to(pointer, name)
+        if name in found:  # a mapping of another make may hold a key twice
+            raise NotCanonical("input.duplicate_key", f"the key {name!r} stands twice in one object", pointer=here)
+        found[name] = _exact(item, here, depth)
+    return found
 
 
 def _exact_integer(number: int, pointer: str) -> int:

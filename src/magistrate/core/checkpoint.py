@@ -7,7 +7,6 @@ carry signatures of witnesses as well; they are neither needed nor judged here.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,7 +19,8 @@ from magistrate.core.signature import PublicKey, Signer, admit
 MAX_NOTE: Final = 64 * 1024
 MAX_SIZE: Final = 2**63 - 1  # what a tree size may be in every language that reads it
 
-_NAME: Final = re.compile(r"[^\s+\x00-\x1f\x7f]+")
+_BROKEN_TEXT: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]")
+_NAME: Final = re.compile(r"[^\s+\x00-\x1f\x7f\ud800-\udfff]+")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _SIGNATURE: Final = re.compile("\u2014 ([^\\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _VKEY: Final = re.compile(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})")
@@ -121,6 +121,8 @@ def _taken_apart(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     """A note's text and its signatures as (name, key id and signature)."""
     if len(note) > MAX_NOTE:
         raise Malformed("checkpoint.too_large", f"a note has at most {MAX_NOTE} characters")
+    if _BROKEN_TEXT.search(note):
+        raise Malformed("checkpoint.note", "a note is Unicode text without control characters")
     text, blank, tail = note.rpartition("\n\n")
     if not blank or not tail.endswith("\n"):
         raise Malformed("checkpoint.note", "a note is a text, an empty line, and signature lines")
@@ -146,7 +148,7 @@ def _bytes(text: str) -> bytes:
     """Base64 in its one spelling: padded, and no stray bits."""
     try:
         raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise Malformed("checkpoint.base64", "not base64") from None
     if base64.b64encode(raw).decode() != text:
         raise Malformed("checkpoint.base64", "not the canonical base64 of its bytes")
