@@ -1,0 +1,82 @@
+"""Connections to the one SQLite file: a single writer, and readers that cannot write."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlite_utils import Database
+
+from magistrate.core.errors import Absent, Unavailable
+from magistrate.store.schema import migrate
+
+BUSY_MS = 5000
+WAL_PAGES = 4000  # 16 MB of WAL before a COMMIT also copies it back; the writer does it earlier when it is idle
+
+_WRITER = (
+    "PRAGMA synchronous=FULL",  # a committed entry outlives a power cut; NORMAL gains nothing in group commit
+    "PRAGMA fullfsync=1",  # macOS: fsync alone does not reach the disk
+    "PRAGMA trusted_schema=0",
+    "PRAGMA recursive_triggers=1",
+    "PRAGMA secure_delete=1",  # what is erased is overwritten
+    "PRAGMA cell_size_check=1",
+    "PRAGMA mmap_size=0",
+    f"PRAGMA wal_autocheckpoint={WAL_PAGES}",
+)
+_READER = ("PRAGMA query_only=1", "PRAGMA trusted_schema=0", "PRAGMA mmap_size=0", "PRAGMA wal_autocheckpoint=0")
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """The one connection that writes, its durability asserted and its tables at this program's version.
+
+    Raises:
+        Unavailable: not a database we can write safely.
+    """
+    try:
+        conn = _connected(f"file:{quote(str(path))}?mode=rwc")
+        path.chmod(0o600)
+        mode = conn.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        migrate(Database(conn, recursive_triggers=False))
+        harden(conn)
+    except sqlite3.Error as error:
+        raise Unavailable("store.open", f"{path.name} cannot be opened for writing: {error}") from error
+    if mode != "wal" or conn.execute("PRAGMA synchronous").fetchone()[0] != 2:  # 2 is FULL
+        conn.close()
+        raise Unavailable("store.unsafe", "the database would not keep what it has acknowledged")
+    return conn
+
+
+def harden(conn: sqlite3.Connection) -> None:
+    """Set what the writing connection must have."""
+    for pragma in _WRITER:
+        conn.execute(pragma)
+
+
+def open_reader(path: Path, *, fixed: bool = False) -> sqlite3.Connection:
+    """A connection that cannot write. `fixed` says that nobody writes the file: a copy, on any medium.
+
+    Raises:
+        Absent: there is no such file.
+        Unavailable: it is not a database that can be read.
+    """
+    if not path.is_file():
+        raise Absent("store.absent", f"there is no ledger at {path.name}")
+    try:
+        conn = _connected(f"file:{quote(str(path))}?{'immutable=1' if fixed else 'mode=ro'}")
+        for pragma in _READER:
+            conn.execute(pragma)
+    except sqlite3.Error as error:
+        raise Unavailable("store.open", f"{path.name} cannot be read: {error}") from error
+    return conn
+
+
+def _connected(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=BUSY_MS / 1000,
+        isolation_level=None,  # transactions are begun and ended here, never by the driver
+        check_same_thread=False,  # one thread at a time, but closed by another than the one that used it
+        cached_statements=512,
+    )
