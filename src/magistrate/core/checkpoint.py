@@ -75,17 +75,27 @@ def verify(note: str, origin: str, key: PublicKey) -> Checkpoint:
         Malformed: not a note, or its text not a checkpoint.
         Forged: another origin, no signature by this key, or a wrong one.
     """
-    text, marks = _taken_apart(note)
-    wanted = note_key_id(origin, key.raw)
-    ours = [mark for name, mark in marks if name == origin and mark[:4] == wanted]
-    if not ours:
-        raise Forged("checkpoint.unsigned", f"no signature of {origin} by the key {key.key_id}")
-    for mark in ours:
-        key.verify(text.encode(), mark[4:])
-    checkpoint = read(text)
+    checkpoint = read(opened(note, origin, key))
     if checkpoint.origin != origin:
         raise Forged("checkpoint.origin", f"the checkpoint is of {checkpoint.origin}, not of {origin}")
     return checkpoint
+
+
+def opened(note: str, name: str, key: PublicKey) -> str:
+    """The text of a signed note, if `key` signed it under this name. Signatures of others are not judged.
+
+    Raises:
+        Malformed: not a note.
+        Forged: no signature by this key under this name, or a wrong one.
+    """
+    text, marks = _taken_apart(note)
+    wanted = note_key_id(name, key.raw)
+    ours = [mark[4:] for signer, mark in marks if signer == name and mark[:4] == wanted]
+    if not ours:
+        raise Forged("checkpoint.unsigned", f"no signature of {name} by the key {key.key_id}")
+    for mark in ours:
+        key.verify(text.encode(), mark)
+    return text
 
 
 def note_key_id(name: str, raw: bytes) -> bytes:

@@ -266,6 +266,7 @@ def _admission(view: View, entry: EntryLike) -> None:
             "verdict": "pending",
             "verification_id": "",
             "provisional": True,
+            "report_by": unix(warrant["report_by"]),
             "deviations": [],
             "bundle": warrant["policy"]["bundle"],
             "leaf": entry.leaf_digest,
@@ -308,11 +309,21 @@ def _move_execution(view: View, entry: EntryLike, said: Mapping[str, Any]) -> No
     if "settle" in said and not row.data["settled"]:
         changed["settled"] = True
         _settle(view, row.data["warrant_id"], 1, commit=said["settle"] == "commit")
-    _keep(view, "executions", entry.subject, row, state=state, **changed)
+    _keep_execution(view, entry.subject, row, state=state, **changed)
     if state not in ("started", "halting"):
         warrant = _must(view, "warrants", row.data["warrant_id"])
         running = [e for e in warrant.data["running"] if e != entry.subject]
         _keep(view, "warrants", row.data["warrant_id"], warrant, running=running)
+
+
+def _keep_execution(view: View, id_: str, row: RowLike, *, state: str = "", **changed: Any) -> None:
+    """Write an execution; it stays due at `report_by` until it has ended and its verdict can no longer improve."""
+    state = state or row.state
+    data = {**row.data, **changed}
+    done = state not in ("started", "halting") and (
+        data["verdict"] in ("conforming", "deviating") or not data["provisional"]
+    )
+    _keep(view, "executions", id_, row, state=state, due=0 if done else data["report_by"], **changed)
 
 
 def _move_rollback(view: View, entry: EntryLike, said: Mapping[str, Any]) -> None:
@@ -367,17 +378,15 @@ def _observation(view: View, entry: EntryLike) -> None:
 def _verification(view: View, entry: EntryLike) -> None:
     said = entry.content()["verification"]
     row = _must(view, "executions", entry.subject)
-    verdict = advance_verdict(row.data["verdict"], said["verdict"], provisional=row.data["provisional"])
-    _keep(
+    provisional = entry.at < row.data["report_by"] or row.data["verdict"] == "pending"
+    _keep_execution(
         view,
-        "executions",
         entry.subject,
         row,
-        verdict=verdict,
+        verdict=advance_verdict(row.data["verdict"], said["verdict"], provisional=provisional),
         verification_id=said["verification_id"],
         provisional=said["provisional"],
         deviations=said["deviations"],
-        due=row.due if said["provisional"] else 0,
     )
 
 

@@ -1,0 +1,154 @@
+"""Acts of administration: what the built-in executor does, inside the transaction that admits the act."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from magistrate.core.administration import hold_possession
+from magistrate.core.errors import Absent, Conflict, Refused
+from magistrate.core.values import unix
+from magistrate.engine.installation import Installation
+from magistrate.store.sqlite import Row, Txn
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def carry_out(house: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+    """Do the act; what is returned stands in its report. Raising undoes the whole step: no use is consumed.
+
+    Raises:
+        Refused, Conflict, Absent: the act cannot be done; says why.
+    """
+    act = _ACTS.get(intent["action"])
+    if act is None:
+        raise Refused("administration.not_here", f"{intent['action']} is not something this version can carry out")
+    return act(house, txn, intent)
+
+
+def _append(txn: Txn, intent: dict[str, Any], kind: str, id_: str, state: str, body: dict[str, Any]) -> dict[str, Any]:
+    txn.append(
+        kind=kind,
+        subject=id_,
+        state=state,
+        parents=(),
+        body=body,
+        body_type=f"magistrate/{kind}/v1",
+        chain=intent["intent_id"],
+    )
+    return {"id": id_, "state": state}
+
+
+def _credential(txn: Txn, said: dict[str, Any]) -> dict[str, Any]:
+    """The newcomer's API key as it is kept: its hash and its end. The key itself never comes here."""
+    if not _HASH.fullmatch(said["key_sha256"]):
+        raise Refused("administration.key", "key_sha256 is not the SHA-256 of an API key", pointer="/parameters/key_sha256")
+    expires = unix(said["expires_at"])
+    if expires <= txn.at:
+        raise Refused("administration.key", "the API key has expired already", pointer="/parameters/expires_at")
+    return {"sha256": said["key_sha256"], "expires_at": expires}
+
+
+def _new(txn: Txn, id_: str) -> None:
+    """One name, one person or program."""
+    for table in ("agents", "operators", "watchers"):
+        if txn.row(table, id_) is not None:
+            raise Conflict("administration.known", f"{id_} is enrolled already")
+
+
+def _enrol_operator(house: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+    said = intent["parameters"]
+    _new(txn, said["operator"])
+    key = hold_possession(house.origin, said["operator"], said["public_key"], said["proof"])
+    person = {
+        "id": said["operator"],
+        "roles": sorted(said["roles"]),
+        "key_id": key.key_id,
+        "public_key": said["public_key"],
+    }
+    return _append(txn, intent, "operator", said["operator"], "active", {"event": "enrolled", "operator": person})
+
+
+def _held_operator(txn: Txn, intent: dict[str, Any]) -> Row:
+    row = txn.row("operators", intent["parameters"]["operator"])
+    if row is None:
+        raise Absent("operator.unknown", "no such operator", hint="magistrate operators ls")
+    return row
+
+
+def _suspend_operator(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+    row = _held_operator(txn, intent)
+    if row.state != "active":
+        raise Conflict("operator.state", f"the operator is {row.state} already")
+    return _append(txn, intent, "operator", row.id, "suspended", {"event": "suspended", "operator": {"id": row.id}})
+
+
+def _operator_roles(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+    row = _held_operator(txn, intent)
+    person = {"id": row.id, "roles": sorted(intent["parameters"]["roles"])}
+    return _append(txn, intent, "operator", row.id, row.state, {"event": "roles", "operator": person})
+
+
+def _enrol_agent(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+    said = intent["parameters"]
+    _new(txn, said["agent"])
+    body = {
+        "event": "enrolled",
+        "agent": {"id": said["agent"], "owner": said["owner"]},
+        "credential": _credential(txn, said),
+        "because": "",
+    }
+    return _append(txn, intent, "agent", said["agent"], "active", body)
+
+
+def _held_agent(txn: Txn, intent: dict[str, Any]) -> Row:
+    row = txn.row("agents", intent["parameters"]["agent"])
+    if row is None:
+        raise Absent("agent.unknown", "no such agent", hint="magistrate agents ls")
+    return row
+
+
+def _agent_key(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+    row = _held_agent(txn, intent)
+    body = {
+        "event": "key",
+        "agent": {"id": row.id},
+        "credential": _credential(txn, intent["parameters"]),
+        "because": row.data["because"],
+    }
+    return _append(txn, intent, "agent", row.id, row.state, body)
+
+
+def _release_agent(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+    row = _held_agent(txn, intent)
+    if row.state != "quarantined":
+        raise Conflict("agent.state", f"the agent is {row.state}: there is nothing to release it from")
+    body = {"event": "released", "agent": {"id": row.id}, "credential": {}, "because": intent["intent_id"]}
+    return _append(txn, intent, "agent", row.id, "active", body)
+
+
+def _enrol_watcher(type_: str) -> Callable[[Installation, Txn, dict[str, Any]], dict[str, Any]]:
+    def enrol(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+        said = intent["parameters"]
+        _new(txn, said[type_])
+        body = {
+            "event": "enrolled",
+            "observer": {"id": said[type_], "type": type_, "owner": said.get("owner", "")},
+            "credential": _credential(txn, said),
+        }
+        return _append(txn, intent, "observer", said[type_], "active", body)
+
+    return enrol
+
+
+_ACTS: dict[str, Callable[[Installation, Txn, dict[str, Any]], dict[str, Any]]] = {
+    "operator.enrol": _enrol_operator,
+    "operator.suspend": _suspend_operator,
+    "operator.roles": _operator_roles,
+    "agent.enrol": _enrol_agent,
+    "agent.key": _agent_key,
+    "agent.release": _release_agent,
+    "observer.enrol": _enrol_watcher("observer"),
+    "auditor.enrol": _enrol_watcher("auditor"),
+}

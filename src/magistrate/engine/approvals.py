@@ -1,0 +1,273 @@
+"""Approvals: an operator's signed word on one exact decision, and what the decision becomes by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from magistrate.core import approval as approvals
+from magistrate.core import canonical, question
+from magistrate.core.errors import Conflict, NoAnswer, Refused
+from magistrate.core.signature import admit
+from magistrate.core.values import parse, unix
+from magistrate.engine import facts
+from magistrate.engine.authority import Ruling
+from magistrate.engine.gateway import Submitted, decision_view, held, refuse
+from magistrate.engine.installation import Asked, Installation, Keep, Principal, Seen
+from magistrate.store.sqlite import Row, Txn
+
+ROUNDS = 5  # contracts section 2: after five rounds the intent is denied
+
+
+async def act(
+    house: Installation, principal: Principal, intent_id: str, raw: bytes, keep: Keep | None = None
+) -> Submitted:
+    """Take an operator's statement; two questions (may this person; what now), one commit.
+
+    Raises:
+        Malformed, Forged: the statement or its signature does not stand.
+        Absent: no such intent.
+        Conflict: it is decided already, or the round is over.
+        Refused: policy says this person may not say this; the reasons say why.
+        Unavailable: no answer; the intent keeps waiting and the same statement may be sent again.
+    """
+    given = parse(approvals.Approval, canonical.canonical(canonical.load(raw)), code="approval.shape")
+    row = held(house.store.row("intents", intent_id))
+    counters = house.bundle(house.active()).data.get("counters", {})
+    turns = facts.turns(counters, row.data["intent"])
+    async with house.turn(f"intents/{intent_id}", *turns):
+        return await house.again(lambda: _act(house, principal, intent_id, given, keep))
+
+
+async def _act(
+    house: Installation, principal: Principal, intent_id: str, given: approvals.Approval, keep: Keep | None
+) -> Submitted:
+    # gather
+    seen, now = Seen(house.store), house.now()
+    row = held(seen.row("intents", intent_id))
+    statement, plain = approvals.read(given)
+    _hold_standing(house, seen, principal, row, given, statement, now)
+    if statement.verdict == "approve":
+        house.hold_issuing()
+    asker = _Asker(house, seen, row, now)
+    may: Asked | None = None
+    try:
+        may = await asker.may(principal, plain)
+        if not may.answer["may"]:
+            raise Refused(
+                may.answer["reasons"][0]["code"] if may.answer["reasons"] else "approval.refused",
+                "policy does not let you say this",
+                reasons=may.answer["reasons"],
+            )
+        kept = [a for a in row.data["approvals"] if a["operator"] != statement.operator]
+        heard = [*kept, _heard(house, given, statement)]
+        now_asked = await asker.now(heard, round_=row.data["round"], began=row.data["round_began"])
+        rounds_over = now_asked.answer["terms"] != row.data["terms"]
+        again = await asker.now([], round_=row.data["round"] + 1, began=now) if rounds_over else None
+    except (NoAnswer, Refused) as no:
+        asked = (may,) if may is not None else ()
+        if not (isinstance(no, NoAnswer) and statement.verdict == "deny"):
+            await house.commit(
+                lambda txn: refuse(
+                    txn, intent_id, "approval", no, parents=[row.data["decision_leaf"]], asked=asked
+                )
+            )
+            raise
+        return await _deny_unasked(house, seen, row, given, statement.operator, no)
+    # decide
+    ruling = asker.ruling([may, now_asked], heard, round_=row.data["round"], began=row.data["round_began"])
+    if again is not None:
+        ruling = asker.ruling([may, now_asked, again], [], round_=row.data["round"] + 1, began=now)
+        if ruling.round > ROUNDS and statement.verdict == "approve":
+            ruling.deny("rounds.exhausted", "the terms changed in five rounds")
+        if statement.verdict == "deny":
+            ruling.deny("approval.denied", statement.reason)
+    if statement.verdict == "approve":
+        house.hold_issuing()
+
+    # commit
+    def write(txn: Txn) -> Submitted:
+        said = _append(txn, row, given)
+        decided = ruling.record(txn, parents=[row.data["decision_leaf"], said])
+        warrant = None
+        if ruling.outcome == "allow":
+            counted = [] if again is not None else heard
+            proof = asker.holder_key()
+            warrant = ruling.issue(txn, decided, approvals=counted, proof=proof, approval_leaves=[said])
+        answer = Submitted(row.data["intent"], decision_view(ruling), warrant)
+        if keep:
+            keep(txn, intent_id, answer.plain())
+        return answer
+
+    return await house.commit(write, seen)
+
+
+def _append(txn: Txn, row: Row, given: approvals.Approval) -> str:
+    entry = txn.append(
+        kind="approval",
+        subject=row.id,
+        state="waiting",
+        parents=[row.data["decision_leaf"]],
+        body=given.plain(),
+        body_type="magistrate/approval-record/v1",
+        chain=row.id,
+    )
+    return entry.leaf_digest
+
+
+async def _deny_unasked(
+    house: Installation, seen: Seen, row: Row, given: approvals.Approval, operator: str, silence: NoAnswer
+) -> Submitted:
+    """A denial by an enrolled operator only narrows: it is never refused because OPA is down."""
+
+    def write(txn: Txn) -> None:
+        said = _append(txn, row, given)
+        refuse(txn, row.id, "approval", Refused("approval.denied", f"denied by {operator}"), parents=[said], state="denied")
+
+    await house.commit(write, seen)
+    standing = {**row.data["standing"], "outcome": "deny", "wanted": []}
+    view = {
+        "round": row.data["round"],
+        "decision_digest": row.data["decision_digest"],
+        "intent_digest": row.data["intent_digest"],
+        "terms": row.data["terms"],
+        "standing": standing,
+        "unasked": silence.code,
+    }
+    return Submitted(row.data["intent"], view, None)
+
+
+def _heard(house: Installation, given: approvals.Approval, statement: approvals.Statement) -> dict[str, Any]:
+    person = house.store.row("operators", statement.operator)
+    return {
+        "operator": statement.operator,
+        "roles": person.data["roles"] if person else [],
+        "verdict": statement.verdict,
+        "reason": statement.reason,
+        "narrowing": statement.narrowing.given(),
+        "at": unix(statement.at),
+        "expires_at": unix(statement.expires_at),
+        "proof": given.proof.kind,
+        "digest": canonical.digest_of(given.plain()),
+    }
+
+
+def _hold_standing(
+    house: Installation,
+    seen: Seen,
+    principal: Principal,
+    row: Row,
+    given: approvals.Approval,
+    statement: approvals.Statement,
+    now: int,
+) -> None:
+    """Before anyone is asked: 1. it still waits, 2. the caller is the signer, 3. the signer's own key signed exactly
+    these bytes, 4. they are about this decision, made now."""
+    if row.state != "waiting":
+        raise Conflict("intent.state", f"the intent is {row.state}: nothing waits for approval")
+    if principal.type != "operator" or statement.operator != principal.id:
+        raise Refused("approval.not_yours", "the statement is not the caller's own", pointer="/statement")
+    person = seen.row("operators", statement.operator)
+    if person is None or person.state != "active":
+        raise Refused("approval.not_yours", "no active operator by that name is enrolled")
+    approvals.verify(given, admit(bytes.fromhex(person.data["public_key"])))
+    approvals.hold_current(
+        statement,
+        origin=house.origin,
+        intent_id=row.id,
+        intent_digest=row.data["intent_digest"],
+        decision_digest=row.data["decision_digest"],
+        round_=row.data["round"],
+        now=now,
+    )
+
+
+class _Asker:
+    """The two questions of an approval, over one set of seen facts."""
+
+    def __init__(self, house: Installation, seen: Seen, row: Row, now: int) -> None:
+        self._house, self._seen, self._row, self._now = house, seen, row, now
+        gate, active = seen.row("installation", "gate"), seen.row("installation", "active")
+        assert gate is not None  # noqa: S101 - a waiting intent exists only after genesis
+        assert active is not None  # noqa: S101
+        self._bundle = active.data["bundle"]
+        if self._bundle != row.data["bundle"]:
+            raise Conflict("approval.round_over", "another bundle is active: the intent is asked again first")
+        self._author = active.data["author"]
+        self._people = facts.installation(house, seen)
+        proposer = row.data["intent"]["proposer"]
+        self._proposer = facts.actor(house, seen, proposer["type"], proposer["id"], self._credential(proposer))
+
+    def _credential(self, proposer: Mapping[str, str]) -> str:
+        return "ed25519" if proposer["type"] == "operator" else "api-key"
+
+    def holder_key(self) -> str:
+        """The key a key-bound proposer will use the warrant with; "" where it holds an API key."""
+        proposer = self._row.data["intent"]["proposer"]
+        if proposer["type"] != "operator":
+            return ""
+        row = self._seen.row("operators", proposer["id"])
+        return str(row.data["key_id"]) if row else ""
+
+    async def may(self, principal: Principal, statement: dict[str, Any]) -> Asked:
+        """May this person say this?"""
+        row = self._row
+        return await self._house.ask(
+            "approval",
+            question.approval(
+                self._house.origin,
+                self._now,
+                intent=row.data["intent"],
+                proposer=self._proposer,
+                operator=facts.of_principal(self._house, self._seen, principal),
+                statement=statement,
+                terms=row.data["terms"],
+                round_=row.data["round"],
+                approvals=row.data["approvals"],
+                subject=row.data["subject"],
+                author=self._author,
+                installation=self._people,
+            ),
+            bundle=self._bundle,
+        )
+
+    async def now(self, heard: list[dict[str, Any]], *, round_: int, began: int) -> Asked:
+        """Where does the intent stand now?"""
+        row = self._row
+        counters = self._house.bundle(self._bundle).data.get("counters", {})
+        used, blind = await facts.used(self._house, self._seen, counters, row.data["intent"], self._now)
+        return await self._house.ask(
+            "decision",
+            question.decision(
+                self._house.origin,
+                self._now,
+                intent=row.data["intent"],
+                proposer=self._proposer,
+                round_=round_,
+                round_began=began,
+                approvals=heard,
+                facts=used,
+                counters_blind=blind,
+                subject=row.data["subject"],
+                author=self._author,
+                installation=self._people,
+            ),
+            bundle=self._bundle,
+        )
+
+    def ruling(self, asked: list[Asked], heard: list[dict[str, Any]], *, round_: int, began: int) -> Ruling:
+        """The answer, ready to be recorded."""
+        row = self._row
+        return Ruling(
+            self._house,
+            asked,
+            bundle=self._bundle,
+            intent=row.data["intent"],
+            intent_digest=row.data["intent_digest"],
+            approvals=heard,
+            subject=row.data["subject"],
+            operators=self._people["operators"],
+            round_=round_,
+            round_began=began,
+        )
+

@@ -1,0 +1,152 @@
+"""The Warrant Authority: turns a recorded allow into a signed warrant, in the transaction that records it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from magistrate.core import decision as decisions
+from magistrate.core import warrant as warrants
+from magistrate.core.administration import hold_floor
+from magistrate.core.errors import Refused
+from magistrate.core.signature import sign_document
+from magistrate.core.state import warrant_of
+from magistrate.engine import facts
+from magistrate.engine.installation import Asked, Installation
+from magistrate.store.sqlite import Entry, Txn
+
+STATES = {"allow": "warranted", "ask": "waiting", "deny": "denied"}
+
+
+class Ruling:
+    """OPA's answer to one intent in one round, ready to be recorded."""
+
+    def __init__(
+        self,
+        house: Installation,
+        asked: Sequence[Asked],
+        *,
+        bundle: str,
+        intent: dict[str, Any],
+        intent_digest: str,
+        approvals: Sequence[Mapping[str, Any]],
+        subject: Mapping[str, str],
+        operators: int,
+        round_: int,
+        round_began: int,
+    ) -> None:
+        self._house = house
+        self._asked = asked
+        self._bundle = house.bundle(bundle)
+        self.intent = intent
+        self.intent_digest = intent_digest
+        self.round = round_
+        self.round_began = round_began
+        answer = asked[-1].answer
+        self.terms: dict[str, Any] = answer["terms"]
+        self.standing: dict[str, Any] = answer["standing"]
+        self.digest = decisions.decision_digest(
+            intent_digest=intent_digest, bundle=bundle, round_=round_, terms=self.terms
+        )
+        self.reserves: list[dict[str, Any]] = []
+        if self.outcome == "allow":
+            self._hold(approvals, subject, operators)
+
+    @property
+    def outcome(self) -> str:
+        """allow, ask or deny."""
+        return str(self.standing["outcome"])
+
+    def _hold(self, approvals: Sequence[Mapping[str, Any]], subject: Mapping[str, str], operators: int) -> None:
+        """An allow that `core` cannot vouch for becomes a deny: wider than its terms, below the floor, unpayable."""
+        decisions.hold_narrow(self.standing["issue"], self.terms["warrant"])
+        shares = facts.reserves(self._bundle.data.get("counters", {}), self.intent, self.standing["issue"]["uses"])
+        try:
+            if shares is None:
+                raise Refused("counter.amount", "the amount a counter sums is not a whole number of at least 0")
+            row = self._bundle.data["catalogue"]["actions"][self.intent["action"]]
+            if row.get("administration"):
+                hold_floor(self.intent, approvals, subject=subject["id"], operators=operators)
+        except Refused as no:
+            self.deny(no.code, no.detail)
+            return
+        self.reserves = shares
+
+    def deny(self, code: str, title: str) -> None:
+        """Turn the standing into a final no with a reason of our own."""
+        reason = {"code": code, "title": title, "remedy": "", "policy": ""}
+        self.standing = {**self.standing, "outcome": "deny", "reasons": [reason], "wanted": []}
+
+    def record(self, txn: Txn, *, parents: Sequence[str]) -> Entry:
+        """Append the decision."""
+        return txn.append(
+            kind="decision",
+            subject=self.intent["intent_id"],
+            state=STATES[self.outcome],
+            parents=parents,
+            body={
+                "round": self.round,
+                "round_began": self.round_began,
+                "bundle": self._bundle.digest,
+                "sequence": self._bundle.sequence,
+                "opa": {"version": self._asked[-1].opa, "sha256": self._house.sidecars.binary.sha256},
+                "asked": [a.record() for a in self._asked],
+                "terms": self.terms,
+                "standing": self.standing,
+                "decision_digest": self.digest,
+                "reserves": self.reserves,
+            },
+            body_type="magistrate/decision-record/v1",
+            chain=self.intent["intent_id"],
+        )
+
+    def issue(
+        self,
+        txn: Txn,
+        decided: Entry,
+        *,
+        approvals: Sequence[Mapping[str, Any]],
+        proof: str,
+        approval_leaves: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Sign the warrant and append it. After the commit it exists, whoever crashes."""
+        last = [a for a in approvals if a["verdict"] == "approve"]
+        issuer = (
+            {"type": "operator", "id": last[-1]["operator"]}
+            if last
+            else {"type": "policy", "id": self.terms["warrant"]["issuer"]}
+        )
+        unsigned = warrants.compose(
+            warrant_id=warrant_of(self.intent["intent_id"]),
+            intent=self.intent,
+            intent_digest=self.intent_digest,
+            terms=self.terms,
+            issue=self.standing["issue"],
+            approvals=[a["digest"] for a in last],
+            issuer=issuer,
+            holder={**self.intent["proposer"], **_holding(proof)},
+            policy={
+                "bundle": self._bundle.digest,
+                "sequence": self._bundle.sequence,
+                "decision": self.digest,
+                "entry": decided.leaf_digest,
+            },
+            at=txn.at,
+            key_id=self._house.keys.warrant.key_id,
+        )
+        warrant = sign_document(unsigned, self._house.keys.warrant)
+        txn.append(
+            kind="warrant",
+            subject=warrant["warrant_id"],
+            state="live",
+            parents=[decided.leaf_digest, *approval_leaves],
+            body=warrant,
+            body_type="magistrate/warrant/v1",
+            chain=self.intent["intent_id"],
+        )
+        return warrant
+
+
+def _holding(proof: str) -> dict[str, str]:
+    """How the holder will prove itself: an API key, or the key whose id is given."""
+    return {"proof": "key", "jkt": proof} if proof else {"proof": "api-key"}

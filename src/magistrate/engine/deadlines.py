@@ -1,0 +1,95 @@
+"""Deadlines: what is due by the clock is done at each tick. The clock is the installation's, so tests own time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from magistrate.core.errors import Conflict, MagistrateError
+from magistrate.engine import gateway, halting, router
+from magistrate.engine.installation import Installation, every
+from magistrate.engine.verification import News, move
+from magistrate.store.sqlite import Row
+
+TICK = 0.2  # seconds between looks
+BATCH = 200
+ENDED = ("succeeded", "failed", "halted", "unknown", "reconciled")
+
+
+async def keep(house: Installation) -> None:
+    """Look every `TICK` seconds, for as long as the service runs."""
+    while True:
+        try:
+            await tick(house)
+        except MagistrateError:
+            await asyncio.sleep(1.0)  # the store or OPA is away: what is due stays due
+        await asyncio.sleep(TICK)
+
+
+async def tick(house: Installation) -> None:
+    """Do all that is due now: waiting intents and warrants expire, silent holders are noticed, reports are missed."""
+    now = int(house.clock.exact())
+    for row in await house.store.rows("intents", state="waiting", due_before=now, limit=BATCH):
+        await gateway.expire(house, row.id)
+    for state in ("live", "spent"):
+        for row in await house.store.rows("warrants", state=state, due_before=now, limit=BATCH):
+            await halting.expire_warrant(house, row.id)
+    for row in await house.store.rows("executions", due_before=now, limit=BATCH):
+        await _over(house, row)
+    for row in await house.store.rows("executions", state="started", limit=BATCH):
+        await _listen(house, row)
+    for execution_id in tuple(house.unjudged):
+        await _quietly(house, execution_id, News())
+
+
+async def _over(house: Installation, row: Row) -> None:
+    """`report_by` has passed: what has not ended is unknown, and the verdict becomes final."""
+    if row.id in house.running:
+        return
+    moves = (move("unknown", house.now(), because="report_by", settle="commit"),)
+    open_ = row.state in ("started", "halting")
+    await _quietly(house, row.id, News(moves=moves if open_ else (), final=True))
+
+
+async def _listen(house: Installation, row: Row) -> None:
+    """A holder that missed its heartbeats is put on record, each further one counted; policy says what follows."""
+    warrant = house.store.row("warrants", row.data["warrant_id"])
+    every = warrant.data["warrant"]["heartbeat_seconds"] if warrant else 0
+    if row.data["audience"] != "holder" or not every:
+        return
+    heard = house.beats.get(row.id, float(row.data["started"]))
+    missed = int((house.clock.exact() - heard) // every)
+    if missed > row.data["missed_heartbeats"]:
+        said = {
+            "object": "execution",
+            "event": "missed_heartbeats",
+            "state": "started",
+            "because": "silence",
+            "count": missed,
+            "at": house.now(),
+        }
+        await _quietly(house, row.id, News(moves=(said,)))
+
+
+async def _quietly(house: Installation, execution_id: str, news: News) -> None:
+    """Hear it; that the execution has moved on in the meantime is no fault."""
+    try:
+        await router.hear(house, execution_id, news)
+    except Conflict:
+        return
+
+
+async def after_crash(house: Installation) -> None:
+    """At start: router-run executions without an end are unknown; holder-run ones go on, their heartbeats counted anew.
+
+    An execution that ended without a verdict is asked about again.
+    """
+    async for row in every(house, "executions", state=("started", "halting")):
+        if row.data["audience"] == "router":
+            unknown = move("unknown", house.now(), because="crash", settle="commit")
+            await _quietly(house, row.id, News(moves=(unknown,)))
+        else:
+            house.beats[row.id] = house.clock.exact()
+    async for row in every(house, "executions", state=ENDED):
+        if row.data["verdict"] == "pending":
+            house.unjudged.add(row.id)
+

@@ -1,0 +1,277 @@
+"""The Verification Engine: what was really done, held against the warrant by the bundle that decided it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from magistrate.core import question
+from magistrate.core.errors import Absent, Conflict, NoAnswer
+from magistrate.core.execution import Observation, ObservationClaim, Report, ReportClaim
+from magistrate.core.intent import scope_of
+from magistrate.core.lifecycle import ended
+from magistrate.core.values import Document, moment, unix
+from magistrate.core.verification import verification_document
+from magistrate.engine import alerts, containment
+from magistrate.engine.installation import Asked, Installation, Seen, new_id
+from magistrate.store.sqlite import Row, Txn
+
+EXECUTION_FACTS = (
+    "execution_id",
+    "warrant_id",
+    "use",
+    "started",
+    "ended",
+    "attempts",
+    "missed_heartbeats",
+    "halted_because",
+    "rollback",
+)
+
+
+@dataclass(frozen=True)
+class News:
+    """What became known of an execution, to be recorded and judged in one commit."""
+
+    reports: tuple[dict[str, Any], ...] = ()
+    observations: tuple[dict[str, Any], ...] = ()
+    moves: tuple[dict[str, Any], ...] = ()  # lifecycle bodies, each with its `state`
+    final: bool = False
+
+
+@dataclass
+class _Case:
+    """An execution with the news in it, as Rego is asked about it."""
+
+    row: Row
+    warrant: dict[str, Any]
+    intent: dict[str, Any]
+    issue: dict[str, Any]
+    news: News
+    data: dict[str, Any] = field(default_factory=dict)
+    state: str = ""
+
+    def __post_init__(self) -> None:
+        self.data = dict(self.row.data)
+        self.state = self.row.state
+        self.data["reports"] = [*self.data["reports"], *self.news.reports]
+        self.data["observations"] = [*self.data["observations"], *self.news.observations]
+        for move in self.news.moves:
+            self.apply(move)
+
+    def apply(self, move: dict[str, Any]) -> None:
+        """A lifecycle move as the question already sees it."""
+        if move["object"] == "rollback":
+            self.data["rollback"] = move["state"]
+            return
+        if move["event"] == "missed_heartbeats":
+            self.data["missed_heartbeats"] = move["count"]
+            return
+        self.state = move["state"]
+        self.data["attempts"] = move.get("attempts", self.data["attempts"])
+        if self.state == "halting":
+            self.data["halted_because"] = move["because"]
+        elif not self.data["ended"]:
+            self.data["ended"] = move["at"]
+
+
+def report_of(execution_id: str, source: str, at: int, claim: ReportClaim) -> dict[str, Any]:
+    """A report document; its source comes from the credential or the executor, never from a body."""
+    said = claim.plain()
+    return _checked(
+        Report,
+        {
+            "type": "magistrate/report/v1",
+            "execution_id": execution_id,
+            "source": source,
+            "at": moment(at),
+            "outcome": said["outcome"],
+            "facts": said["facts"],
+            "key_id": "",
+            "signature": "",
+        },
+    )
+
+
+def observation_of(execution_id: str, source: str, at: int, claim: ObservationClaim) -> dict[str, Any]:
+    """An observation document; its source is the probe's or observer's name."""
+    said = claim.plain()
+    return _checked(
+        Observation,
+        {
+            "type": "magistrate/observation/v1",
+            "execution_id": execution_id,
+            "source": source,
+            "at": moment(at),
+            "phase": said["phase"],
+            "facts": said["facts"],
+            "key_id": "",
+            "signature": "",
+        },
+    )
+
+
+def _checked(model: type[Document], plain: dict[str, Any]) -> dict[str, Any]:
+    return model.model_validate({**plain}).plain()
+
+
+def held(row: Row | None) -> Row:
+    """The row, or Absent."""
+    if row is None:
+        raise Absent("execution.unknown", "no such execution", hint="magistrate execution ls")
+    return row
+
+
+async def judge(
+    house: Installation, execution_id: str, news: News
+) -> tuple[dict[str, Any] | None, list[containment.Later]]:
+    """Record the news and the verdict it leads to in one commit; no verdict when OPA gave no answer.
+
+    What of the containment happens outside the ledger is returned: the router carries it out.
+
+    Without an answer the news is recorded all the same, verification stays pending, one alert is raised, and the
+    question is asked again.
+
+    Raises:
+        Conflict: the execution has moved on and does not take this.
+    """
+    async with house.turn(f"executions/{execution_id}"):
+        return await house.again(lambda: _judge(house, execution_id, news))
+
+
+async def _judge(
+    house: Installation, execution_id: str, news: News
+) -> tuple[dict[str, Any] | None, list[containment.Later]]:
+    # gather
+    seen, now = Seen(house.store), house.now()
+    row = held(seen.row("executions", execution_id))
+    warrant_row = house.store.row("warrants", row.data["warrant_id"])
+    intent_row = house.store.row("intents", row.data["intent_id"])
+    assert warrant_row is not None  # noqa: S101 - an execution is admitted from a warrant, a warrant from an intent
+    assert intent_row is not None  # noqa: S101
+    warrant = dict(warrant_row.data["warrant"])
+    issue = intent_row.data["standing"]["issue"]
+    case = _Case(row, warrant, dict(intent_row.data["intent"]), issue, news)
+    _hold_moves(row, news)
+    asked: Asked | None = None
+    silence: NoAnswer | None = None
+    try:
+        asked = await house.ask("verification", _question(house, case, now), bundle=row.data["bundle"])
+    except NoAnswer as no:
+        silence = no
+    # decide
+    provisional = now < unix(warrant["report_by"])
+    verdict = _verdict(row, asked, provisional=provisional) if asked else None
+
+    # commit
+    def write(txn: Txn) -> list[containment.Later]:
+        leaves = _append_news(txn, case)
+        if asked is None or verdict is None:
+            if silence is not None:
+                alerts.raise_(txn, "verification.pending", execution_id, silence.code, chain=row.data["intent_id"])
+            return []
+        alerts.clear(txn, "verification.pending", execution_id, chain=row.data["intent_id"])
+        txn.append(
+            kind="verification",
+            subject=execution_id,
+            state=verdict["verdict"],
+            parents=[row.data["leaf"], *leaves],
+            body={"verification": verdict, "asked": [asked.record()]},
+            body_type="magistrate/verification-record/v1",
+            chain=row.data["intent_id"],
+        )
+        return containment.append(txn, case.row, verdict)
+
+    acts = await house.commit(write, seen)
+    (house.unjudged.add if silence else house.unjudged.discard)(execution_id)
+    return verdict, acts
+
+
+def _hold_moves(row: Row, news: News) -> None:
+    """An execution that ended, or is being halted, takes no report of success."""
+    if news.reports and ended("execution", row.state):
+        raise Conflict("execution.ended", f"the execution is {row.state}: no further report is taken")
+    if news.reports and row.state == "halting" and news.reports[-1]["outcome"] != "halted":
+        raise Conflict("execution.halting", "the execution was told to halt: only `halted` is taken now")
+
+
+def _question(house: Installation, case: _Case, now: int) -> dict[str, Any]:
+    return question.verification(
+        house.origin,
+        now,
+        intent=case.intent,
+        warrant=case.warrant,
+        issue=case.issue,
+        execution={**{name: case.data[name] for name in EXECUTION_FACTS}, "state": case.state},
+        call=scope_of(case.intent),
+        reports=case.data["reports"],
+        observations=case.data["observations"],
+        final=case.news.final,
+        previous=case.row.data["verdict"],
+    )
+
+
+def _verdict(row: Row, asked: Asked, *, provisional: bool) -> dict[str, Any] | None:
+    """The verification to record; None where it would say what already stands.
+
+    Deviating is final, and a conforming verdict never becomes inconclusive again.
+    """
+    said = asked.answer
+    before = row.data["verdict"]
+    if before == "deviating" or (before == "conforming" and said["verdict"] != "deviating"):
+        return None
+    if before == said["verdict"] and row.data["provisional"] == provisional:
+        return None
+    if before == "inconclusive" and said["verdict"] == "conforming" and not row.data["provisional"]:
+        return None
+    return verification_document(
+        verification_id=new_id("ver"),
+        execution_id=row.id,
+        answer=said,
+        provisional=provisional,
+        previous=row.data["verification_id"],
+    )
+
+
+def _append_news(txn: Txn, case: _Case) -> list[str]:
+    leaves = []
+    for kind, documents in (("observation", case.news.observations), ("report", case.news.reports)):
+        for document in documents:
+            entry = txn.append(
+                kind=kind,
+                subject=case.row.id,
+                state="",
+                parents=[case.row.data["leaf"]],
+                body=document,
+                body_type=f"magistrate/{kind}/v1",
+                chain=case.row.data["intent_id"],
+            )
+            leaves.append(entry.leaf_digest)
+    for move in case.news.moves:
+        entry = append_move(txn, case.row, move)
+        leaves.append(entry)
+    return leaves
+
+
+def append_move(txn: Txn, row: Row, move: dict[str, Any]) -> str:
+    """Append one lifecycle move of an execution."""
+    body = {k: v for k, v in move.items() if k not in ("state", "at")}
+    entry = txn.append(
+        kind="lifecycle",
+        subject=row.id,
+        state=move["state"],
+        parents=[row.data["leaf"]],
+        body=body,
+        body_type="magistrate/lifecycle/v1",
+        chain=row.data["intent_id"],
+    )
+    return entry.leaf_digest
+
+
+def move(state: str, now: int, *, because: str = "", attempts: Sequence[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+    """One lifecycle move of an execution, as `News.moves` takes it."""
+    said: dict[str, Any] = {"object": "execution", "event": state, "state": state, "because": because, "at": now, **more}
+    if attempts is not None:
+        said["attempts"] = list(attempts)
+    return said
