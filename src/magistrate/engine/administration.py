@@ -8,11 +8,11 @@ from typing import Any
 
 from magistrate.core.administration import hold_possession
 from magistrate.core.errors import Absent, Conflict, Refused
-from magistrate.core.values import unix
+from magistrate.core.values import DIGEST, unix
 from magistrate.engine.installation import Installation
 from magistrate.store.sqlite import Row, Txn
 
-_HASH = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(DIGEST)
 
 
 def carry_out(house: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:

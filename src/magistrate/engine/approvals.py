@@ -73,7 +73,7 @@ async def _act(
                 )
             )
             raise
-        return await _deny_unasked(house, seen, row, given, statement.operator, no)
+        return await _deny_unasked(house, seen, row, given, statement.operator)
     # decide
     ruling = asker.ruling([may, now_asked], heard, round_=row.data["round"], began=row.data["round_began"])
     if again is not None:
@@ -116,7 +116,7 @@ def _append(txn: Txn, row: Row, given: approvals.Approval) -> str:
 
 
 async def _deny_unasked(
-    house: Installation, seen: Seen, row: Row, given: approvals.Approval, operator: str, silence: NoAnswer
+    house: Installation, seen: Seen, row: Row, given: approvals.Approval, operator: str
 ) -> Submitted:
     """A denial by an enrolled operator only narrows: it is never refused because OPA is down."""
 
@@ -128,11 +128,11 @@ async def _deny_unasked(
     standing = {**row.data["standing"], "outcome": "deny", "wanted": []}
     view = {
         "round": row.data["round"],
+        "bundle": row.data["bundle"],
         "decision_digest": row.data["decision_digest"],
         "intent_digest": row.data["intent_digest"],
         "terms": row.data["terms"],
         "standing": standing,
-        "unasked": silence.code,
     }
     return Submitted(row.data["intent"], view, None)
 

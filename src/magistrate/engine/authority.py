@@ -53,6 +53,11 @@ class Ruling:
             self._hold(approvals, subject, operators)
 
     @property
+    def bundle(self) -> str:
+        """The digest of the bundle that ruled."""
+        return self._bundle.digest
+
+    @property
     def outcome(self) -> str:
         """allow, ask or deny."""
         return str(self.standing["outcome"])

@@ -118,6 +118,7 @@ def decision_view(ruling: Ruling) -> dict[str, Any]:
     """A decision as the API shows it."""
     return {
         "round": ruling.round,
+        "bundle": ruling.bundle,
         "decision_digest": ruling.digest,
         "intent_digest": ruling.intent_digest,
         "terms": ruling.terms,
