@@ -24,12 +24,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from magistrate.core.errors import Unavailable
 
 _SCRIPT = str(Path(__file__).with_name("guardian_process.py"))
-_LAST_WORDS_SECONDS = 2.0  # for output still in a pipe, once every process that could write to it is gone
+_LAST_WORDS_SECONDS = 0.5  # for output still in a pipe, once every process that could write to it is gone
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ class Guarded:
         if code is None:
             code = -signal.SIGKILL
             await _end_session(self.pid)
-        for kept in (self._out, self._err):
-            await kept.finish()
+        await asyncio.gather(self._out.finish(), self._err.finish())
         return code
 
 
@@ -126,8 +125,7 @@ class _Control(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         *whole, self._held = (self._held + data).split(b"\n")
