@@ -345,7 +345,6 @@ class Fresh(str):
         ([iter(())], "input.kind", "/0"),
         ({Fresh("a"): 1, Fresh("a"): 2}, "input.duplicate_key", "/a"),
     ],
-    ids=str,
 )
 def test_refused_with_the_place(value, code, pointer):
     """What JSON cannot carry exactly never becomes bytes: the error says what and where."""

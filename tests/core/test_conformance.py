@@ -80,7 +80,7 @@ def test_wycheproof_ed25519():
 @pytest.mark.parametrize("kind", ["inclusion", "consistency"])
 def test_merkle_proofs(kind):
     """Every good proof proves, and no bad one does."""
-    wrong = []
+    wrong, ran = [], 0
     for path, case in merkle_cases(kind):
         proof = [b64(step) for step in case["proof"] or []]
         try:
@@ -91,7 +91,8 @@ def test_merkle_proofs(kind):
             failed = False
         except ProofFailed:
             failed = True
+        ran += 1
         if failed != case["wantErr"]:
             wrong.append((path.name, case["desc"]))
 
-    assert wrong == []
+    assert (ran, wrong) == (PARTS["merkle"] // 2, [])
