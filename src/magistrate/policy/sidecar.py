@@ -1,0 +1,223 @@
+"""The sidecar: one real OPA for one bundle, started by us, asked over a socket only we can reach.
+
+A started OPA never changes its bundle: the very bytes that were hashed are written into a folder of its own, and
+every answer names the bundle's sequence and a word that only this sidecar's start knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import shutil
+from pathlib import Path
+from typing import Final, TypeVar, overload
+
+from magistrate import guardian
+from magistrate.core import canonical
+from magistrate.core.errors import Broken, NoAnswer, Unavailable
+from magistrate.core.values import Document
+from magistrate.policy import authz
+from magistrate.policy.answer import Answer, Reader, shaped
+from magistrate.policy.binary import Binary
+from magistrate.policy.bundle import Bundle
+from magistrate.policy.client import Client
+from magistrate.policy.folder import short_folder
+
+M = TypeVar("M", bound=Document)
+
+BUNDLE: Final = "bundle.tar.gz"
+SOCKET: Final = "s"
+MAX_QUESTION: Final = canonical.MAX_RECORD
+START_SECONDS: Final = 10.0  # about 0.1 s on an idle machine
+FIRST_BACKOFF: Final = 0.1
+LAST_BACKOFF: Final = 5.0
+STEADY_SECONDS: Final = 30.0  # having lived so long, a dead OPA is again restarted at once
+
+
+class Sidecar:
+    """Asks one bundle. It starts its OPA again whenever that ends, until `stop`."""
+
+    def __init__(
+        self,
+        binary: Binary,
+        bundle: Bundle,
+        *,
+        deadline: float = 1.0,
+        connections: int = 64,
+        memory: str = "512MiB",
+        grace: float = 2.0,
+    ) -> None:
+        self.bundle = bundle
+        self.restarts = 0
+        self._binary = binary
+        self._deadline = deadline
+        self._connections = connections
+        self._memory = memory
+        self._grace = grace
+        self._token = secrets.token_urlsafe(32)
+        revisions = {authz.NAME: secrets.token_hex(16), BUNDLE: str(bundle.sequence)}
+        self._revisions = revisions
+        self._reader = Reader(binary.version, revisions)
+        self._folder: Path | None = None
+        self._client: Client | None = None
+        self._opa: guardian.Guarded | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """OPA's process, 0 when there is none."""
+        return self._opa.pid if self._opa is not None and self._opa.returncode is None else 0
+
+    async def start(self) -> None:
+        """Return when OPA answers from this bundle.
+
+        Raises:
+            Unavailable: `opa.start`, with OPA's last words.
+            NoAnswer: it runs, and what it answers is not from this bundle.
+        """
+        try:
+            self._folder = await asyncio.to_thread(self._prepare)
+            self._client = Client(
+                str(self._folder / SOCKET), self._token, deadline=self._deadline, connections=self._connections
+            )
+            await self._launch()
+        except BaseException:
+            await self.stop()
+            raise
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """End OPA and leave nothing behind; a second stop does nothing."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close_connection()
+        if self._opa is not None:
+            opa, self._opa = self._opa, None
+            await opa.stop(self._grace)
+        if self._folder is not None:
+            folder, self._folder = self._folder, None
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    @overload
+    async def ask(self, document: str, question: bytes) -> Answer[None]: ...
+    @overload
+    async def ask(self, document: str, question: bytes, model: type[M]) -> Answer[M]: ...
+    async def ask(
+        self, document: str, question: bytes, model: type[Document] | None = None
+    ) -> Answer[None] | Answer[Document]:
+        """Return the answer of `data.magistrate.<document>` to canonical question bytes.
+
+        Raises:
+            NoAnswer: in every other case; the code says which. No answer is a denial.
+        """
+        if self._client is None:
+            raise NoAnswer("opa.refused", "the sidecar is not running")
+        if len(question) > MAX_QUESTION:
+            raise NoAnswer("opa.question_too_large", f"a question of {len(question)} bytes is not asked")
+        status, body = await self._client.ask(document, question, self._deadline)
+        value = self._reader.result(status, body)
+        raw = canonical.canonical(value)
+        if len(raw) > canonical.MAX_RECORD:
+            raise NoAnswer("opa.too_large", f"an answer of {len(raw)} bytes cannot be recorded")
+        if model is None:
+            return Answer(raw, value, None, self.bundle.digest, self._binary.version)
+        return Answer(raw, value, shaped(raw, model), self.bundle.digest, self._binary.version)
+
+    async def restart(self) -> None:
+        """Kill OPA, as one does that hangs; it is started again like any other that died."""
+        if self._opa is not None:
+            await self._opa.stop(0)
+
+    def _prepare(self) -> Path:
+        """Write what OPA is started with into a folder of its own."""
+        folder = short_folder()
+        try:
+            authz.write(folder, self._token, self._revisions[authz.NAME])
+            with (folder / BUNDLE).open("xb") as copy:
+                copy.write(self.bundle.raw)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return folder
+
+    def _check_files(self, folder: Path) -> None:
+        """Raise if what is about to be started is not what was accepted."""
+        if canonical.digest((folder / BUNDLE).read_bytes()) != self.bundle.digest:
+            raise Broken("bundle.changed", f"the sidecar's copy of {self.bundle.digest} was changed")
+        with self._binary.path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != self._binary.sha256:
+                hint = "run `magistrate opa install`"
+                raise Broken("opa.changed", f"{self._binary.path} is not the OPA that was accepted", hint=hint)
+
+    async def _launch(self) -> None:
+        """Start OPA and return when it answers."""
+        folder = self._folder
+        assert folder is not None  # noqa: S101
+        await asyncio.to_thread(self._check_files, folder)
+        with contextlib.suppress(FileNotFoundError):
+            (folder / SOCKET).unlink()
+        self._opa = await guardian.start(
+            self._command(), env={"TZ": "UTC", "GOMEMLIMIT": self._memory}, cwd=str(folder), output_limit=4096
+        )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._await_answer(self._opa)
+        except TimeoutError:
+            raise Unavailable(
+                "opa.start", f"OPA does not answer within {START_SECONDS:g} s: {_words(self._opa)}"
+            ) from None
+
+    def _command(self) -> list[str]:
+        """OPA's arguments; the token is not among them."""
+        most = MAX_QUESTION + 1024
+        return [
+            str(self._binary.path),
+            *("run", "--server", "--bundle", BUNDLE, authz.NAME),
+            *("--addr", f"unix://{SOCKET}", "--unix-socket-perm", "600"),
+            *("--authentication", "token", "--authorization", "basic"),
+            *("--set", f"server.decoding.max_length={most}", "--set", f"server.decoding.gzip.max_length={most}"),
+            *("--skip-version-check", "--disable-telemetry", "--log-level", "error", "--log-format", "text"),
+            *("--shutdown-grace-period", "1"),
+        ]
+
+    async def _await_answer(self, opa: guardian.Guarded) -> None:
+        """Return once an answer, or its absence, carries the provenance we expect."""
+        while opa.returncode is None:
+            try:
+                await self.ask("access", b"{}")
+            except NoAnswer as error:
+                if error.code in ("opa.undefined", "opa.null", "opa.not_an_object"):
+                    return  # it came from this bundle; whether it can be used is for the canaries to say
+                if error.code not in ("opa.refused", "opa.stale_socket", "opa.cut_short", "opa.timeout"):
+                    raise
+            else:
+                return
+            await asyncio.sleep(0.005)
+        raise Unavailable("opa.start", f"OPA ended at once: {_words(opa)}")
+
+    async def _keep(self) -> None:
+        """Start OPA again whenever it ends: at once, and with growing pauses while it ends again soon."""
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while self._opa is not None:
+            began = loop.time()
+            await self._opa.wait()
+            if loop.time() - began >= STEADY_SECONDS:
+                pause = 0.0
+            await asyncio.sleep(pause)
+            pause = min(max(FIRST_BACKOFF, 2 * pause), LAST_BACKOFF)
+            self.restarts += 1
+            with contextlib.suppress(Unavailable, Broken, OSError):
+                await self._launch()
+
+
+def _words(opa: guardian.Guarded) -> str:
+    """What OPA said last."""
+    said = opa.stderr.decode("utf-8", "replace").strip()
+    return said[-600:] or "it said nothing"
