@@ -231,6 +231,8 @@ class _Batch:
         return tail
 
     def _seen(self, table: str, id_: str) -> Row | None:
+        if self._held.get((table, id_)) == 0:  # asked before, and only `own` could have made it since
+            return None
         row = self._ledger.committed(table, id_)
         self._held[table, id_] = row.version if row else 0
         return row
