@@ -107,7 +107,7 @@ def verify(approval: Approval, key: PublicKey) -> Statement:
     return statement
 
 
-def hold_current(  # noqa: PLR0913 - each is one thing the statement must name
+def hold_current(
     statement: Statement,
     *,
     origin: str,

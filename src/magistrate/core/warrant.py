@@ -147,7 +147,7 @@ def read(raw: bytes) -> tuple[Warrant, dict[str, Any]]:
     if not isinstance(plain, dict):
         raise Malformed("warrant.shape", "a warrant is a JSON object")
     warrant = parse(Warrant, canonical.canonical(plain), code="warrant.shape")
-    if ("jkt" in plain["holder"]) != (warrant.holder.proof == "key"):
+    if ("jkt" in warrant.holder.model_fields_set) != (warrant.holder.proof == "key"):
         raise Malformed("warrant.shape", "a key-bound holder names its key, and no other does", pointer="/holder/jkt")
     if unix(warrant.expires_at) - unix(warrant.issued_at) != warrant.ttl:
         raise Malformed("warrant.shape", "ttl is not the length of the window", pointer="/ttl")

@@ -8,11 +8,12 @@ from typing import Any
 
 from magistrate.core.administration import hold_possession
 from magistrate.core.errors import Absent, Conflict, Refused
-from magistrate.core.values import DIGEST, unix
+from magistrate.core.values import unix
 from magistrate.engine.installation import Installation
-from magistrate.store.sqlite import Row, Txn
+from magistrate.store.rows import Row
+from magistrate.store.txn import Txn
 
-_HASH = re.compile(DIGEST)
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def carry_out(house: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
@@ -43,11 +44,13 @@ def _append(txn: Txn, intent: dict[str, Any], kind: str, id_: str, state: str, b
 def _credential(txn: Txn, said: dict[str, Any]) -> dict[str, Any]:
     """The newcomer's API key as it is kept: its hash and its end. The key itself never comes here."""
     if not _HASH.fullmatch(said["key_sha256"]):
-        raise Refused("administration.key", "key_sha256 is not the SHA-256 of an API key", pointer="/parameters/key_sha256")
+        raise Refused(
+            "administration.key", "key_sha256 is not the SHA-256 of an API key", pointer="/parameters/key_sha256"
+        )
     expires = unix(said["expires_at"])
     if expires <= txn.at:
         raise Refused("administration.key", "the API key has expired already", pointer="/parameters/expires_at")
-    return {"sha256": said["key_sha256"], "expires_at": expires}
+    return {"sha256": f"sha256:{said['key_sha256']}", "expires_at": expires}
 
 
 def _new(txn: Txn, id_: str) -> None:

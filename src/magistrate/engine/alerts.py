@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from magistrate.core.errors import Absent, Conflict
 from magistrate.engine.installation import Installation
-from magistrate.store.sqlite import Txn
+from magistrate.store.txn import Txn
 
 
 def _id(code: str, about: str) -> str:

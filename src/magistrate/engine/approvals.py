@@ -14,7 +14,8 @@ from magistrate.engine import facts
 from magistrate.engine.authority import Ruling
 from magistrate.engine.gateway import Submitted, decision_view, held, refuse
 from magistrate.engine.installation import Asked, Installation, Keep, Principal, Seen
-from magistrate.store.sqlite import Row, Txn
+from magistrate.store.rows import Row
+from magistrate.store.txn import Txn
 
 ROUNDS = 5  # contracts section 2: after five rounds the intent is denied
 
@@ -68,9 +69,7 @@ async def _act(
         asked = (may,) if may is not None else ()
         if not (isinstance(no, NoAnswer) and statement.verdict == "deny"):
             await house.commit(
-                lambda txn: refuse(
-                    txn, intent_id, "approval", no, parents=[row.data["decision_leaf"]], asked=asked
-                )
+                lambda txn: refuse(txn, intent_id, "approval", no, parents=[row.data["decision_leaf"]], asked=asked)
             )
             raise
         return await _deny_unasked(house, seen, row, given, statement.operator)
@@ -122,7 +121,9 @@ async def _deny_unasked(
 
     def write(txn: Txn) -> None:
         said = _append(txn, row, given)
-        refuse(txn, row.id, "approval", Refused("approval.denied", f"denied by {operator}"), parents=[said], state="denied")
+        refuse(
+            txn, row.id, "approval", Refused("approval.denied", f"denied by {operator}"), parents=[said], state="denied"
+        )
 
     await house.commit(write, seen)
     standing = {**row.data["standing"], "outcome": "deny", "wanted": []}
@@ -270,4 +271,3 @@ class _Asker:
             round_=round_,
             round_began=began,
         )
-

@@ -8,7 +8,7 @@ from magistrate.core.errors import MagistrateError, NoAnswer
 from magistrate.engine import alerts
 from magistrate.engine.installation import Installation
 from magistrate.policy.canaries import failures
-from magistrate.store.sqlite import Txn
+from magistrate.store.txn import Txn
 
 EVERY = 3.0  # seconds between canaries
 MISSES = 3  # contracts: three misses in a row disarm; a wrong answer does at once

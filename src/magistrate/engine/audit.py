@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent
 from magistrate.engine.installation import Installation
-from magistrate.store.sqlite import Entry
 
 CHAIN = 1000  # entries of one chain shown at most
 
@@ -39,7 +39,13 @@ async def chain(house: Installation, intent_id: str) -> dict[str, Any]:
     for entry in entries:
         _, path = house.store.proof(entry.index, size)
         steps.append({**entry_view(entry), "path": [node.hex() for node in path]})
-    return {"intent_id": intent_id, "origin": house.origin, "size": size, "steps": steps, "checkpoint": house.store.checkpoint_at(size)}
+    return {
+        "intent_id": intent_id,
+        "origin": house.origin,
+        "size": size,
+        "steps": steps,
+        "checkpoint": house.store.checkpoint_at(size),
+    }
 
 
 async def proof(house: Installation, index: int) -> dict[str, Any]:

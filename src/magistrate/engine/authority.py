@@ -8,12 +8,13 @@ from typing import Any
 from magistrate.core import decision as decisions
 from magistrate.core import warrant as warrants
 from magistrate.core.administration import hold_floor
+from magistrate.core.entry import Entry
 from magistrate.core.errors import Refused
 from magistrate.core.signature import sign_document
 from magistrate.core.state import warrant_of
 from magistrate.engine import facts
 from magistrate.engine.installation import Asked, Installation
-from magistrate.store.sqlite import Entry, Txn
+from magistrate.store.txn import Txn
 
 STATES = {"allow": "warranted", "ask": "waiting", "deny": "denied"}
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from magistrate.core.lifecycle import TABLES
 from magistrate.engine import alerts
-from magistrate.store.sqlite import Row, Txn
+from magistrate.store.rows import Row
+from magistrate.store.txn import Txn
 
 Later = str  # "halt" or "rollback": what is carried out after the commit
 

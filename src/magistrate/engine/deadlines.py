@@ -8,7 +8,7 @@ from magistrate.core.errors import Conflict, MagistrateError
 from magistrate.engine import gateway, halting, router
 from magistrate.engine.installation import Installation, every
 from magistrate.engine.verification import News, move
-from magistrate.store.sqlite import Row
+from magistrate.store.rows import Row
 
 TICK = 0.2  # seconds between looks
 BATCH = 200
@@ -92,4 +92,3 @@ async def after_crash(house: Installation) -> None:
     async for row in every(house, "executions", state=ENDED):
         if row.data["verdict"] == "pending":
             house.unjudged.add(row.id)
-

@@ -76,9 +76,7 @@ async def used(
     return facts, []
 
 
-def reserves(
-    counters: Mapping[str, Any], intent: Mapping[str, Any], uses: int
-) -> list[dict[str, Any]] | None:
+def reserves(counters: Mapping[str, Any], intent: Mapping[str, Any], uses: int) -> list[dict[str, Any]] | None:
     """What issuing this warrant reserves; None where a summed value is not an integer of at least 0."""
     shares = []
     for name, key in counter_keys(counters, intent).items():

@@ -13,7 +13,8 @@ from magistrate.core.values import moment, parse
 from magistrate.engine import facts
 from magistrate.engine.authority import Ruling
 from magistrate.engine.installation import Asked, Installation, Keep, Principal, Seen, new_id
-from magistrate.store.sqlite import Row, Txn
+from magistrate.store.rows import Row
+from magistrate.store.txn import Txn
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ async def _submit(
     )
     try:
         asked = await house.ask("decision", asking, bundle=bundle.digest)
-    except NoAnswer as silence:
+    except NoAnswer:
         await house.commit(lambda txn: _record_silence(txn, intent, subject, row, silence, asking))
         raise
     # decide

@@ -10,7 +10,7 @@ from magistrate.core.lifecycle import advance, ended
 from magistrate.engine.containment import quarantine_in, revoke_in
 from magistrate.engine.installation import Installation, Seen, every
 from magistrate.engine.verification import append_move, held, move
-from magistrate.store.sqlite import Txn
+from magistrate.store.txn import Txn
 
 
 async def halt(house: Installation, execution_id: str, because: str) -> None:

@@ -19,7 +19,9 @@ from magistrate.core.values import Document
 from magistrate.core.verification import AccessAnswer, AdmissionAnswer, ApprovalAnswer, VerificationAnswer
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.sidecars import Sidecars
-from magistrate.store.sqlite import Row, Store, Txn
+from magistrate.store.rows import Row
+from magistrate.store.sqlite import Store
+from magistrate.store.txn import Txn
 
 T = TypeVar("T")
 Keep = Callable[[Txn, str, Any], None]  # keeps an answer for its idempotency key, inside the commit: id, answer
@@ -169,7 +171,9 @@ class Installation:
         """The digest of the active bundle, by the ledger."""
         row = self.store.row("installation", "active")
         if row is None:
-            raise Unavailable("setup.required", "no operator has set this up yet", hint="magistrate operators setup CODE --id ID")
+            raise Unavailable(
+                "setup.required", "no operator has set this up yet", hint="magistrate operators setup CODE --id ID"
+            )
         return str(row.data["bundle"])
 
     def bundle(self, digest: str) -> Bundle:

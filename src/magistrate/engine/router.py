@@ -27,7 +27,8 @@ from magistrate.engine.halting import halt, halting_on_record
 from magistrate.engine.installation import Asked, Installation, Keep, Principal, Run, Seen, new_id
 from magistrate.engine.verification import News, append_move, held, judge, move, observation_of, report_of
 from magistrate.executors import Outcome
-from magistrate.store.sqlite import Row, Txn
+from magistrate.store.rows import Row
+from magistrate.store.txn import Txn
 
 
 async def redeem(
@@ -81,7 +82,12 @@ def _presented(house: Installation, presented: Any) -> str:
 
 
 async def _redeem(
-    house: Installation, principal: Principal, warrant_id: str, call: dict[str, Any], execution_id: str, keep: Keep | None
+    house: Installation,
+    principal: Principal,
+    warrant_id: str,
+    call: dict[str, Any],
+    execution_id: str,
+    keep: Keep | None,
 ) -> Row:
     # gather
     seen, now = Seen(house.store), house.now()
@@ -93,9 +99,7 @@ async def _redeem(
     if decided is None:
         raise Broken("warrant.undecided", "no decision for this warrant is on record")
     intent = dict(decided.data["intent"])
-    warrants.hold_decided(
-        warrant, intent=intent, terms=decided.data["terms"], issue=decided.data["standing"]["issue"]
-    )
+    warrants.hold_decided(warrant, intent=intent, terms=decided.data["terms"], issue=decided.data["standing"]["issue"])
     deed = Deed(house, warrant, execution_id)
     before = await deed.probe("before") if row.state == "live" and principal.id == row.owner else ()
     gate = seen.row("installation", "gate")
@@ -238,9 +242,7 @@ async def _carry(house: Installation, execution_id: str, warrant: dict[str, Any]
             started = house.now()
             outcome = await run.do(deed.attempt(n, _left(house, warrant)), _left(house, warrant))
             result = outcome.outcome if outcome else "halted"
-            attempts.append(
-                {"n": n, "started_at": moment(started), "ended_at": moment(house.now()), "outcome": result}
-            )
+            attempts.append({"n": n, "started_at": moment(started), "ended_at": moment(house.now()), "outcome": result})
             if result != "failed":
                 break
         if outcome is None or run.because:

@@ -13,7 +13,7 @@ from magistrate.core.genesis import Genesis, hold_same, unsigned
 from magistrate.core.signature import decode_public
 from magistrate.core.values import moment, parse, unix
 from magistrate.engine.installation import Installation
-from magistrate.store.sqlite import Txn
+from magistrate.store.txn import Txn
 
 CODE_SECONDS = 900  # contracts section 4: 15 minutes, one use
 AT_TOLERANCE = 300

@@ -15,7 +15,8 @@ from magistrate.core.values import Document, moment, unix
 from magistrate.core.verification import verification_document
 from magistrate.engine import alerts, containment
 from magistrate.engine.installation import Asked, Installation, Seen, new_id
-from magistrate.store.sqlite import Row, Txn
+from magistrate.store.rows import Row
+from magistrate.store.txn import Txn
 
 EXECUTION_FACTS = (
     "execution_id",
@@ -249,8 +250,7 @@ def _append_news(txn: Txn, case: _Case) -> list[str]:
             )
             leaves.append(entry.leaf_digest)
     for move in case.news.moves:
-        entry = append_move(txn, case.row, move)
-        leaves.append(entry)
+        leaves.append(append_move(txn, case.row, move))
     return leaves
 
 
@@ -269,9 +269,18 @@ def append_move(txn: Txn, row: Row, move: dict[str, Any]) -> str:
     return entry.leaf_digest
 
 
-def move(state: str, now: int, *, because: str = "", attempts: Sequence[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+def move(
+    state: str, now: int, *, because: str = "", attempts: Sequence[dict[str, Any]] | None = None, **more: Any
+) -> dict[str, Any]:
     """One lifecycle move of an execution, as `News.moves` takes it."""
-    said: dict[str, Any] = {"object": "execution", "event": state, "state": state, "because": because, "at": now, **more}
+    said: dict[str, Any] = {
+        "object": "execution",
+        "event": state,
+        "state": state,
+        "because": because,
+        "at": now,
+        **more,
+    }
     if attempts is not None:
         said["attempts"] = list(attempts)
     return said
