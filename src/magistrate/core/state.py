@@ -287,7 +287,7 @@ def _move_intent(view: View, entry: EntryLike, said: Mapping[str, Any]) -> None:
     _keep(view, "intents", entry.subject, row, state=state, due=0, because=said["because"])
 
 
-def _move_warrant(view: View, entry: EntryLike, said: Mapping[str, Any]) -> None:
+def _move_warrant(view: View, entry: EntryLike, _: Mapping[str, Any]) -> None:
     row = _must(view, "warrants", entry.subject)
     state = advance("warrant", row.state, entry.state)
     _keep(view, "warrants", entry.subject, row, state=state, due=row.due if state == "spent" else 0)
@@ -326,7 +326,7 @@ def _keep_execution(view: View, id_: str, row: RowLike, *, state: str = "", **ch
     _keep(view, "executions", id_, row, state=state, due=0 if done else data["report_by"], **changed)
 
 
-def _move_rollback(view: View, entry: EntryLike, said: Mapping[str, Any]) -> None:
+def _move_rollback(view: View, entry: EntryLike, _: Mapping[str, Any]) -> None:
     row = _must(view, "executions", entry.subject)
     state = advance("rollback", row.data["rollback"], entry.state)
     _keep(view, "executions", entry.subject, row, rollback=state)

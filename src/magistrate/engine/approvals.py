@@ -7,7 +7,7 @@ from typing import Any
 
 from magistrate.core import approval as approvals
 from magistrate.core import canonical, question
-from magistrate.core.errors import Conflict, NoAnswer, Refused
+from magistrate.core.errors import Conflict, MagistrateError, NoAnswer, Refused
 from magistrate.core.signature import admit
 from magistrate.core.values import parse, unix
 from magistrate.engine import facts
@@ -51,36 +51,27 @@ async def _act(
     if statement.verdict == "approve":
         house.hold_issuing()
     asker = _Asker(house, seen, row, now)
-    may: Asked | None = None
+    others = [a for a in row.data["approvals"] if a["operator"] != statement.operator]
+    heard = [*others, _heard(house, given, statement)]
     try:
         may = await asker.may(principal, plain)
-        if not may.answer["may"]:
-            raise Refused(
-                may.answer["reasons"][0]["code"] if may.answer["reasons"] else "approval.refused",
-                "policy does not let you say this",
-                reasons=may.answer["reasons"],
-            )
-        kept = [a for a in row.data["approvals"] if a["operator"] != statement.operator]
-        heard = [*kept, _heard(house, given, statement)]
-        now_asked = await asker.now(heard, round_=row.data["round"], began=row.data["round_began"])
-        rounds_over = now_asked.answer["terms"] != row.data["terms"]
-        again = await asker.now([], round_=row.data["round"] + 1, began=now) if rounds_over else None
-    except (NoAnswer, Refused) as no:
-        asked = (may,) if may is not None else ()
-        if not (isinstance(no, NoAnswer) and statement.verdict == "deny"):
-            await house.commit(
-                lambda txn: refuse(txn, intent_id, "approval", no, parents=[row.data["decision_leaf"]], asked=asked)
-            )
-            raise
-        return await _deny_unasked(house, seen, row, given, statement.operator)
-    # decide
-    ruling = asker.ruling([may, now_asked], heard, round_=row.data["round"], began=row.data["round_began"])
-    if again is not None:
-        ruling = asker.ruling([may, now_asked, again], [], round_=row.data["round"] + 1, began=now)
-        if ruling.round > ROUNDS and statement.verdict == "approve":
-            ruling.deny("rounds.exhausted", "the terms changed in five rounds")
+        asked = [may, await asker.now(heard, round_=row.data["round"], began=row.data["round_began"])]
+        if new_round := asked[-1].answer["terms"] != row.data["terms"]:
+            asked.append(await asker.now([], round_=row.data["round"] + 1, began=now))
+    except NoAnswer as silence:
         if statement.verdict == "deny":
-            ruling.deny("approval.denied", statement.reason)
+            return await _deny_unasked(house, seen, row, given, statement.operator)
+        await _put_refusal(house, row, silence, ())
+        raise
+    # decide
+    if not may.answer["may"]:
+        await _put_refusal(house, row, no := _refusal(may), (may,))
+        raise no
+    ruling = asker.ruling(asked, [] if new_round else heard, new_round=new_round)
+    if new_round and statement.verdict == "deny":
+        ruling.deny("approval.denied", statement.reason)  # a denial is final, whatever the terms are now
+    elif ruling.round > ROUNDS:
+        ruling.deny("rounds.exhausted", "the terms changed in five rounds")
     if statement.verdict == "approve":
         house.hold_issuing()
 
@@ -90,7 +81,7 @@ async def _act(
         decided = ruling.record(txn, parents=[row.data["decision_leaf"], said])
         warrant = None
         if ruling.outcome == "allow":
-            counted = [] if again is not None else heard
+            counted = [] if new_round else heard
             proof = asker.holder_key()
             warrant = ruling.issue(txn, decided, approvals=counted, proof=proof, approval_leaves=[said])
         answer = Submitted(row.data["intent"], decision_view(ruling), warrant)
@@ -99,6 +90,17 @@ async def _act(
         return answer
 
     return await house.commit(write, seen)
+
+
+def _refusal(may: Asked) -> Refused:
+    reasons = may.answer["reasons"]
+    code = reasons[0]["code"] if reasons else "approval.refused"
+    return Refused(code, "policy does not let you say this", reasons=reasons)
+
+
+async def _put_refusal(house: Installation, row: Row, no: MagistrateError, asked: tuple[Asked, ...]) -> None:
+    parents = [row.data["decision_leaf"]]
+    await house.commit(lambda txn: refuse(txn, row.id, "approval", no, parents=parents, asked=asked))
 
 
 def _append(txn: Txn, row: Row, given: approvals.Approval) -> str:
@@ -256,8 +258,8 @@ class _Asker:
             bundle=self._bundle,
         )
 
-    def ruling(self, asked: list[Asked], heard: list[dict[str, Any]], *, round_: int, began: int) -> Ruling:
-        """The answer, ready to be recorded."""
+    def ruling(self, asked: list[Asked], heard: list[dict[str, Any]], *, new_round: bool) -> Ruling:
+        """The answer, ready to be recorded: of this round, or of the next where the terms are no longer the same."""
         row = self._row
         return Ruling(
             self._house,
@@ -268,6 +270,6 @@ class _Asker:
             approvals=heard,
             subject=row.data["subject"],
             operators=self._people["operators"],
-            round_=round_,
-            round_began=began,
+            round_=row.data["round"] + new_round,
+            round_began=self._now if new_round else row.data["round_began"],
         )

@@ -66,17 +66,14 @@ class Ruling:
     def _hold(self, approvals: Sequence[Mapping[str, Any]], subject: Mapping[str, str], operators: int) -> None:
         """An allow that `core` cannot vouch for becomes a deny: wider than its terms, below the floor, unpayable."""
         decisions.hold_narrow(self.standing["issue"], self.terms["warrant"])
-        shares = facts.reserves(self._bundle.data.get("counters", {}), self.intent, self.standing["issue"]["uses"])
+        row = self._bundle.data["catalogue"]["actions"][self.intent["action"]]
         try:
-            if shares is None:
-                raise Refused("counter.amount", "the amount a counter sums is not a whole number of at least 0")
-            row = self._bundle.data["catalogue"]["actions"][self.intent["action"]]
             if row.get("administration"):
                 hold_floor(self.intent, approvals, subject=subject["id"], operators=operators)
+            counters = self._bundle.data.get("counters", {})
+            self.reserves = facts.reserves(counters, self.intent, self.standing["issue"]["uses"])
         except Refused as no:
             self.deny(no.code, no.detail)
-            return
-        self.reserves = shares
 
     def deny(self, code: str, title: str) -> None:
         """Turn the standing into a final no with a reason of our own."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from magistrate.core import question
+from magistrate.core.errors import Refused
 from magistrate.core.pointer import find
 from magistrate.engine.installation import Installation, Principal, Seen, every
 
@@ -76,13 +77,17 @@ async def used(
     return facts, []
 
 
-def reserves(counters: Mapping[str, Any], intent: Mapping[str, Any], uses: int) -> list[dict[str, Any]] | None:
-    """What issuing this warrant reserves; None where a summed value is not an integer of at least 0."""
+def reserves(counters: Mapping[str, Any], intent: Mapping[str, Any], uses: int) -> list[dict[str, Any]]:
+    """What issuing this warrant reserves of each counter: the amount of one use, times `uses`.
+
+    Raises:
+        Refused: a summed value is not an integer of at least 0.
+    """
     shares = []
     for name, key in counter_keys(counters, intent).items():
         amount = 1 if "amount" not in counters[name] else find(intent, counters[name]["amount"])
         if not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
-            return None
+            raise Refused("counter.amount", f"what {name} sums is not a whole number of at least 0")
         shares.append({"counter": name, "key": key, "amount": amount, "uses": uses})
     return shares
 

@@ -82,7 +82,8 @@ async def _submit(
     )
     try:
         asked = await house.ask("decision", asking, bundle=bundle.digest)
-    except NoAnswer:
+    except NoAnswer as no:
+        silence = no
         await house.commit(lambda txn: _record_silence(txn, intent, subject, row, silence, asking))
         raise
     # decide

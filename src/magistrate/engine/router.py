@@ -122,23 +122,14 @@ async def _redeem(
     )
     try:
         asked = await house.ask("admission", asking, bundle=warrant["policy"]["bundle"])
-        # decide
-        _hold_admitted(asked, principal, row)
-    except (NoAnswer, Refused) as no:
-        record = (asked,) if isinstance(no, Refused) else ()
-        await house.commit(
-            lambda txn: refuse(
-                txn,
-                warrant_id,
-                "admission",
-                no,
-                parents=[row.data["leaf"]],
-                chain=row.data["intent_id"],
-                asked=record,
-                question_=None if record else asking,
-            )
-        )
+    except NoAnswer as silence:
+        await _put_refusal(house, row, silence, asking, ())
         raise
+    # decide
+    no = _not_admitted(asked, principal, row)
+    if no is not None:
+        await _put_refusal(house, row, no, {}, (asked,))
+        raise no
     house.hold_issuing()
 
     # commit: after this the use is consumed, whoever crashes
@@ -155,16 +146,26 @@ async def _redeem(
     return await house.commit(write, seen)
 
 
-def _hold_admitted(asked: Asked, principal: Principal, row: Row) -> None:
-    """OPA admits, and the presenter is the holder: in Rego, and here once more (contracts section 5)."""
+async def _put_refusal(
+    house: Installation, row: Row, no: MagistrateError, asking: dict[str, Any], asked: tuple[Asked, ...]
+) -> None:
+    parents, chain = [row.data["leaf"]], row.data["intent_id"]
+    await house.commit(
+        lambda txn: refuse(txn, row.id, "admission", no, parents=parents, chain=chain, question_=asking, asked=asked)
+    )
+
+
+def _not_admitted(asked: Asked, principal: Principal, row: Row) -> Refused | None:
+    """Why not: OPA does not admit, or the presenter is not the holder; in Rego, and here again (section 5)."""
     if not asked.answer["admit"]:
         violations = asked.answer["violations"]
         code = violations[0]["code"] if violations else "admission.refused"
-        raise Refused(code, "the warrant does not admit this", reasons=violations)
+        return Refused(code, "the warrant does not admit this", reasons=violations)
     holder = row.data["warrant"]["holder"]
     keyed = holder["proof"] == "key" and holder["jkt"] != principal.key_id
     if (principal.type, principal.id) != (holder["type"], holder["id"]) or keyed:
-        raise Refused("redeem.not_holder", "the warrant is held by another")
+        return Refused("redeem.not_holder", "the warrant is held by another")
+    return None
 
 
 def _admit(

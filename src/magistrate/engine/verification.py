@@ -249,9 +249,7 @@ def _append_news(txn: Txn, case: _Case) -> list[str]:
                 chain=case.row.data["intent_id"],
             )
             leaves.append(entry.leaf_digest)
-    for move in case.news.moves:
-        leaves.append(append_move(txn, case.row, move))
-    return leaves
+    return leaves + [append_move(txn, case.row, move) for move in case.news.moves]
 
 
 def append_move(txn: Txn, row: Row, move: dict[str, Any]) -> str:
