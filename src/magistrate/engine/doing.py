@@ -54,14 +54,20 @@ class Deed:
         """What each probe of the row sees now; a probe that fails saw nothing."""
         seen = []
         for name in sorted(self.row.get("probes", {})):
-            outcome = await self._run(self.row["probes"][name], PROBE_SECONDS, f"{self._id}/{name}/{phase}")
+            outcome = await self._run(self.row["probes"][name], PROBE_SECONDS, f"{self._id}/{name}/{phase}", probing=True)
             if outcome.outcome == "succeeded":
                 claim = ObservationClaim.model_validate({"phase": phase, "facts": outcome.facts})
                 seen.append(observation_of(self._id, f"probe/{name}", self._house.now(), claim))
         return tuple(seen)
 
     async def _run(
-        self, template: Mapping[str, Any], seconds: float, key: str, before: Mapping[str, Any] | None = None
+        self,
+        template: Mapping[str, Any],
+        seconds: float,
+        key: str,
+        *,
+        before: Mapping[str, Any] | None = None,
+        probing: bool = False,
     ) -> Outcome:
         context = {**self._context, "before": before} if before is not None else self._context
         return await run_template(
@@ -69,8 +75,11 @@ class Deed:
             context,
             resolve=self._house.resolve,
             secret=self._house.secret,
-            deadline_seconds=min(seconds, float(template.get("timeout_seconds", seconds))),
+            deadline_seconds=seconds,
             idempotency_key=key,
+            secrets=self.row["secrets"],
+            secret_parameters=self.row["secret_parameters"],
+            probing=probing,
         )
 
 

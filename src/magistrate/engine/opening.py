@@ -209,7 +209,7 @@ def _hold_same(genesis: Mapping[str, Any], settings: Settings, keys: Keys) -> No
     """The keys and the OPA are those of genesis, or were changed on record."""
     if genesis["keys"]["warrant"] != keys.warrant.public.hex():
         raise Unavailable("start.keys", "the warrant key is not the one genesis names", hint="restore the key folder")
-    if genesis["opa"]["sha256"] != settings.binary.sha256:
+    if genesis["opa"]["sha256"] != f"sha256:{settings.binary.sha256}":
         raise Conflict(
             "start.opa",
             f"OPA {settings.binary.sha256} is not the one this installation accepted",

@@ -112,7 +112,7 @@ class Setup:
             bundle=self._bundle.digest,
             sequence=self._bundle.sequence,
             contract=self._bundle.contract,
-            opa={"version": binary.version, "sha256": binary.sha256, "origin": binary.origin},
+            opa={"version": binary.version, "sha256": f"sha256:{binary.sha256}", "origin": binary.origin},
             capabilities=self._capabilities,
             keys={
                 "warrant": house.keys.warrant.public.hex(),

@@ -1,0 +1,80 @@
+"""The sidecars that are needed now: one for each bundle that is asked, started on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from magistrate.core.errors import NoAnswer
+from magistrate.policy.archive import Archive
+from magistrate.policy.binary import Binary
+from magistrate.policy.bundle import Bundle
+from magistrate.policy.sidecar import Sidecar
+
+DEADLINE: Final = 1.0
+
+
+class Sidecars:
+    """Each bundle's sidecar by digest. One that cannot be started blocks its own questions only."""
+
+    def __init__(self, binary: Binary, archive: Archive, *, deadline: float = DEADLINE) -> None:
+        self._binary = binary
+        self._archive = archive
+        self._deadline = deadline
+        self._live: dict[str, Sidecar] = {}
+        self._starts: dict[str, asyncio.Task[Sidecar]] = {}
+        self._bundles: dict[str, Bundle] = {}
+        self._closed = False
+
+    async def of(self, digest: str) -> Sidecar:
+        """Return the running sidecar of an archived bundle; whoever comes first starts it.
+
+        Raises:
+            Absent, Broken: the archive does not have it, or not as it was taken in.
+            Unavailable: it cannot be started.
+        """
+        live = self._live.get(digest)
+        if live is not None:
+            return live
+        if self._closed:
+            raise NoAnswer("opa.refused", "the service is stopping")
+        start = self._starts.get(digest)
+        if start is None:
+            start = self._starts[digest] = asyncio.create_task(self._start(digest))
+        return await asyncio.shield(start)  # one caller's deadline does not end the others' start
+
+    def bundle(self, digest: str) -> Bundle:
+        """An archived bundle, hashed when it was first asked for.
+
+        Raises:
+            Absent, Broken: as `Archive.load`.
+        """
+        if digest not in self._bundles:
+            self._bundles[digest] = self._archive.load(digest)
+        return self._bundles[digest]
+
+    def live(self) -> dict[str, Sidecar]:
+        """Those that are running now, by digest."""
+        return dict(self._live)
+
+    async def drop(self, digest: str) -> None:
+        """End the sidecar of a bundle that nothing names any more; it is started again on demand."""
+        sidecar = self._live.pop(digest, None)
+        if sidecar is not None:
+            await sidecar.stop()
+
+    async def stop(self) -> None:
+        """End all of them."""
+        self._closed = True
+        await asyncio.gather(*self._starts.values(), return_exceptions=True)
+        await asyncio.gather(*(self.drop(digest) for digest in tuple(self._live)))
+
+    async def _start(self, digest: str) -> Sidecar:
+        try:
+            bundle = await asyncio.to_thread(self._archive.load, digest)
+            sidecar = Sidecar(self._binary, bundle, deadline=self._deadline)
+            await sidecar.start()
+            self._live[digest] = sidecar
+            return sidecar
+        finally:
+            del self._starts[digest]
