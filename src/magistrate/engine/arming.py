@@ -6,7 +6,7 @@ import asyncio
 
 from magistrate.core.errors import MagistrateError, NoAnswer
 from magistrate.engine import alerts
-from magistrate.engine.installation import Installation
+from magistrate.engine.installation import ANSWERS, Installation
 from magistrate.policy.canaries import failures
 from magistrate.store.txn import Txn
 
@@ -29,7 +29,7 @@ async def check(house: Installation, missed: int = 0) -> int:
     """Ask the canaries once; returns how many times in a row there was no answer."""
     digest = house.active()
     try:
-        wrong = await failures(await house.sidecars.of(digest), house.bundle(digest))
+        wrong = await failures(await house.sidecars.of(digest), house.bundle(digest), ANSWERS)
     except NoAnswer as silence:
         missed += 1
         if missed >= MISSES:

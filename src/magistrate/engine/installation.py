@@ -17,6 +17,7 @@ from magistrate.core.errors import Moved, Unavailable
 from magistrate.core.signature import Signer
 from magistrate.core.values import Document
 from magistrate.core.verification import AccessAnswer, AdmissionAnswer, ApprovalAnswer, VerificationAnswer
+from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.sidecars import Sidecars
 from magistrate.store.rows import Row
@@ -154,6 +155,7 @@ class Installation:
     store: Store
     keys: Keys
     sidecars: Sidecars
+    binary: Binary
     clock: Clock
     secret: Callable[[str], str]
     resolve: Mapping[str, str] = field(default_factory=dict)

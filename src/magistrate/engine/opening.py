@@ -126,6 +126,7 @@ async def _open(settings: Settings, plan: dict[str, Any], keys: Keys, store: Sto
         store=store,
         keys=keys,
         sidecars=sidecars,
+        binary=settings.binary,
         clock=settings.clock,
         secret=settings.secret or _no_secret,
         resolve=settings.resolve,

@@ -105,7 +105,7 @@ class Setup:
 
     def _statement(self, id_: str, roles: list[str], key_id: str, public_key: str, at: str) -> dict[str, Any]:
         house = self._house
-        binary = house.sidecars.binary
+        binary = house.binary
         return unsigned(
             origin=house.origin,
             demo=self._demo,
