@@ -2,52 +2,71 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 from magistrate.core import canonical
 from magistrate.core.errors import Malformed
+from magistrate.policy import capabilities, gate
 from magistrate.policy.binary import Binary
+from magistrate.policy.bundle import Bundle
 from magistrate.policy.command import run
 
-APART: Final = ("schemas", "capabilities.json")  # read by the gate and by authors, never loaded
-IGNORED: Final = tuple(part for name in ("*_test.rego", *APART) for part in ("--ignore", name))
+SCHEMAS: Final = "schemas"
+CAPABILITIES: Final = "capabilities.json"
+APART: Final = (SCHEMAS, CAPABILITIES)  # at the top of the folder: read by authors and editors, never loaded
+_IGNORED: Final = tuple(part for name in ("*_test.rego", *APART) for part in ("--ignore", name))
 
 
 def build(binary: Binary, rego_folder: Path) -> bytes:
-    """Return the bytes of the folder's bundle.
+    """Return the bytes of the folder's bundle, which has passed the gate.
 
     Raises:
         Malformed: the folder's files, its manifest or its Rego are not those of a bundle; the code says which.
     """
-    sequence = _sequence(rego_folder)
+    _check_files(rego_folder)
+    sequence = _sequence(rego_folder / ".manifest")
     with tempfile.TemporaryDirectory(prefix="magistrate-build-") as scratch:
-        target = Path(scratch) / "bundle.tar.gz"
+        target, pure = Path(scratch) / "bundle.tar.gz", Path(scratch) / CAPABILITIES
+        pure.write_text(capabilities.text(binary), "utf-8")
+        with_types = ("--schema", SCHEMAS) if (rego_folder / SCHEMAS).is_dir() else ()
+        strict = ("check", "--strict", "--bundle", ".", *_IGNORED, "--capabilities", str(pure), *with_types)
         # the path argument becomes part of every file's name: always `.`, always from within
-        built = run(binary, "build", "-b", ".", *IGNORED, "-r", str(sequence), "-o", str(target), cwd=rego_folder)
-        if built.returncode != 0:
-            raise Malformed("gate.compile", built.stderr.decode("utf-8", "replace").strip())
-        return target.read_bytes()
+        made = ("build", "--bundle", ".", *_IGNORED, "--capabilities", str(pure), "--revision", str(sequence))
+        for arguments in (strict, (*made, "--output", str(target))):
+            ran = run(binary, *arguments, cwd=rego_folder)
+            if ran.returncode != 0:
+                raise gate.refusal(ran.stderr or ran.stdout)
+        raw = target.read_bytes()
+    gate.check(binary, Bundle.read(raw))
+    return raw
 
 
-def _sequence(rego_folder: Path) -> int:
-    """The number the author gave in `.manifest`; OPA's revision is made from it."""
-    manifest = _manifest(rego_folder / ".manifest")
-    metadata = manifest.get("metadata")
+def _check_files(rego_folder: Path) -> None:
+    """OPA leaves out what it does not know, without a word; an author should hear of it."""
+    for path in sorted(rego_folder.rglob("*")):
+        name = path.relative_to(rego_folder)
+        if name.parts[0] in APART:
+            continue
+        if path.is_symlink():
+            raise Malformed("bundle.file", f"{name} is a link; a bundle holds regular files")
+        known = path.suffix == ".rego" or path.name == "data.json" or str(name) == ".manifest"
+        if path.is_file() and not known:
+            raise Malformed("bundle.file", f"{name} does not belong into a bundle", hint="move it out of the folder")
+
+
+def _sequence(path: Path) -> int:
+    """The number the author gave; OPA's revision is made from it."""
+    try:
+        manifest: Any = canonical.load(path.read_bytes())
+    except FileNotFoundError:
+        hint = '{"roots": ["magistrate", "policies", …], "rego_version": 1, "metadata": {"contract": 1, "sequence": 1}}'
+        raise Malformed("bundle.manifest", f"there is no {path}", hint=hint) from None
+    except Malformed as error:
+        raise Malformed("bundle.manifest", f"{path}: {error.detail}") from None
+    metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
     sequence = metadata.get("sequence") if isinstance(metadata, dict) else None
     if type(sequence) is not int:
-        raise Malformed("bundle.sequence", f"{rego_folder}/.manifest gives no sequence")
+        raise Malformed("bundle.sequence", f"{path} gives no `metadata.sequence`")
     return sequence
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = canonical.load(path.read_bytes())
-    except FileNotFoundError:
-        hint = json.dumps({"roots": ["policies"], "rego_version": 1, "metadata": {"contract": 1, "sequence": 1}})
-        raise Malformed("bundle.manifest", f"there is no {path}", hint=f"it looks like this: {hint}") from None
-    if not isinstance(manifest, dict):
-        raise Malformed("bundle.manifest", f"{path} is not an object")
-    return manifest

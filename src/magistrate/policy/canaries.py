@@ -1,20 +1,29 @@
-"""Canaries: named questions a bundle carries, with the outcome they must get. A bundle that fails its own is not asked."""
+"""Canaries: named questions a bundle carries, with the outcome they must get; a bundle that fails its own stays out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError
 
 from magistrate.core import canonical
 from magistrate.core.errors import NoAnswer
 from magistrate.core.values import Document, thaw
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.client import DOCUMENTS
 from magistrate.policy.sidecar import Sidecar
 
 # What is no answer at all, as opposed to an answer that cannot be used: three of these in a row disarm, not one.
 SILENCE: Final = frozenset({"opa.refused", "opa.stale_socket", "opa.timeout", "opa.cut_short"})
 _SHORT: Final = {"outcome": ("standing", "outcome"), "tier": ("terms", "tier")}  # of a decision, as canaries name them
+
+
+class _Canary(Document):
+    """One named question and what its answer must hold."""
+
+    document: Literal["decision", "approval", "admission", "verification", "access"]
+    question: dict[str, Any]
+    expect: Annotated[dict[str, Any], Field(min_length=1)]
 
 
 async def failures(sidecar: Sidecar, bundle: Bundle, models: Mapping[str, type[Document]] | None = None) -> list[str]:
@@ -41,19 +50,18 @@ async def failures(sidecar: Sidecar, bundle: Bundle, models: Mapping[str, type[D
 
 async def _wrong(sidecar: Sidecar, canary: Any, models: Mapping[str, type[Document]]) -> str:
     """What is wrong about one canary's answer, "" for nothing."""
-    if not isinstance(canary, Mapping) or canary.keys() != {"document", "question", "expect"}:
-        return "a canary holds document, question and expect"
-    document, expected = canary["document"], canary["expect"]
-    if document not in DOCUMENTS or not isinstance(expected, Mapping) or not expected:
-        return "a canary names one of the documents and expects something"
-    question = canonical.canonical(thaw(canary["question"]))
-    model = models.get(document)
+    try:
+        asked = _Canary.model_validate(thaw(canary))
+    except ValidationError:
+        return "a canary holds document, question and expect, and expects something"
+    question = canonical.canonical(asked.question)
+    model = models.get(asked.document)
     answer = await (
-        sidecar.ask(document, question, apart=True)
+        sidecar.ask(asked.document, question, apart=True)
         if model is None
-        else sidecar.ask(document, question, model, apart=True)
+        else sidecar.ask(asked.document, question, model, apart=True)
     )
-    return _differs(expected, answer.value, "", decision=document == "decision")
+    return _differs(asked.expect, answer.value, "", decision=asked.document == "decision")
 
 
 def _differs(expected: Any, found: Any, pointer: str, *, decision: bool = False) -> str:
@@ -61,7 +69,8 @@ def _differs(expected: Any, found: Any, pointer: str, *, decision: bool = False)
     if isinstance(expected, Mapping) and isinstance(found, Mapping):
         for key, value in expected.items():
             steps = _SHORT[key] if decision and key in _SHORT and key not in found else (key,)
-            here, there = found, pointer
+            here: Any = found
+            there = pointer
             for step in steps:
                 there = canonical.pointer_to(there, step)
                 if not isinstance(here, Mapping) or step not in here:
@@ -70,6 +79,6 @@ def _differs(expected: Any, found: Any, pointer: str, *, decision: bool = False)
             if because := _differs(value, here, there):
                 return because
         return ""
-    if canonical.canonical(thaw(expected)) != canonical.canonical(found):
-        return f"{pointer or '/'} is {found!r}, not {thaw(expected)!r}"
+    if canonical.canonical(expected) != canonical.canonical(found):
+        return f"{pointer or '/'} is {found!r}, not {expected!r}"
     return ""

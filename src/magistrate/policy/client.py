@@ -23,8 +23,8 @@ _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)  # `as
 class Client(AsyncOpaClient):  # type: ignore[misc]  # the library carries no types
     """OPA's async client over a Unix socket, without its retries, which would evaluate an error three times."""
 
-    def __init__(self, address: str, token: str, *, deadline: float, connections: int) -> None:
-        super().__init__(host="opa", token=token, retries=0, timeout=deadline)
+    def __init__(self, address: str, token: str, *, connections: int) -> None:
+        super().__init__(host="opa", token=token, retries=0)
         self._address = address
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -85,7 +85,7 @@ class Client(AsyncOpaClient):  # type: ignore[misc]  # the library carries no ty
             raise
 
 
-class _ClosedFirst(Exception):  # noqa: N818 - an event between two attempts, never seen outside
+class _ClosedFirst(Exception):
     """The connection was closed before any byte of a response."""
 
 

@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import shutil
 from pathlib import Path
-from typing import Final, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from magistrate import guardian
 from magistrate.core import canonical
@@ -62,6 +62,7 @@ class Sidecar:
         self._reader = Reader(binary.version, revisions)
         self._folder: Path | None = None
         self._client: Client | None = None
+        self._apart: Client | None = None
         self._opa: guardian.Guarded | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -79,9 +80,9 @@ class Sidecar:
         """
         try:
             self._folder = await asyncio.to_thread(self._prepare)
-            self._client = Client(
-                str(self._folder / SOCKET), self._token, deadline=self._deadline, connections=self._connections
-            )
+            address = str(self._folder / SOCKET)
+            self._client = Client(address, self._token, connections=self._connections)
+            self._apart = Client(address, self._token, connections=1)
             await self._launch()
         except BaseException:
             await self.stop()
@@ -94,9 +95,10 @@ class Sidecar:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.close_connection()
+        for client in (self._client, self._apart):
+            if client is not None:
+                await client.close_connection()
+        self._client = self._apart = None
         if self._opa is not None:
             opa, self._opa = self._opa, None
             await opa.stop(self._grace)
@@ -105,29 +107,31 @@ class Sidecar:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     @overload
-    async def ask(self, document: str, question: bytes) -> Answer[None]: ...
+    async def ask(self, document: str, question: bytes, model: None = None, *, apart: bool = False) -> Answer[None]: ...
     @overload
-    async def ask(self, document: str, question: bytes, model: type[M]) -> Answer[M]: ...
+    async def ask(self, document: str, question: bytes, model: type[M], *, apart: bool = False) -> Answer[M]: ...
     async def ask(
-        self, document: str, question: bytes, model: type[Document] | None = None
-    ) -> Answer[None] | Answer[Document]:
+        self, document: str, question: bytes, model: type[Document] | None = None, *, apart: bool = False
+    ) -> Answer[Any]:
         """Return the answer of `data.magistrate.<document>` to canonical question bytes.
+
+        With a `model` the answer is also read as that. `apart` asks on a connection that no other question shares.
 
         Raises:
             NoAnswer: in every other case; the code says which. No answer is a denial.
         """
-        if self._client is None:
+        client = self._apart if apart else self._client
+        if client is None:
             raise NoAnswer("opa.refused", "the sidecar is not running")
         if len(question) > MAX_QUESTION:
             raise NoAnswer("opa.question_too_large", f"a question of {len(question)} bytes is not asked")
-        status, body = await self._client.ask(document, question, self._deadline)
+        status, body = await client.ask(document, question, self._deadline)
         value = self._reader.result(status, body)
         raw = canonical.canonical(value)
         if len(raw) > canonical.MAX_RECORD:
             raise NoAnswer("opa.too_large", f"an answer of {len(raw)} bytes cannot be recorded")
-        if model is None:
-            return Answer(raw, value, None, self.bundle.digest, self._binary.version)
-        return Answer(raw, value, shaped(raw, model), self.bundle.digest, self._binary.version)
+        parsed = None if model is None else shaped(raw, model)
+        return Answer(raw, value, parsed, self.bundle.digest, self._binary.version)
 
     async def restart(self) -> None:
         """Kill OPA, as one does that hangs; it is started again like any other that died."""

@@ -41,6 +41,7 @@ class Sidecars:
         start = self._starts.get(digest)
         if start is None:
             start = self._starts[digest] = asyncio.create_task(self._start(digest))
+            start.add_done_callback(lambda done: done.exception())  # seen, even if every caller has left meanwhile
         return await asyncio.shield(start)  # one caller's deadline does not end the others' start
 
     def bundle(self, digest: str) -> Bundle:
