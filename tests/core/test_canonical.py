@@ -354,6 +354,24 @@ def test_refused_with_the_place(value, code, pointer):
     assert (refused.value.code, refused.value.pointer) == (code, pointer)
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, 2**53, 1e300])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda inner: MappingProxyType({"a": inner}),
+        lambda inner: UserDict(a=inner),
+        lambda inner: OrderedDict(a=inner),
+        lambda inner: {"a": inner},
+    ],
+)
+@pytest.mark.parametrize("around", [list, tuple])
+def test_no_container_hides_a_number(number, wrap, around):
+    """The fast encoder beneath would write NaN as null: what is inside views and tuples is looked at too."""
+    for value in (wrap(around([number])), around([wrap(number)]), wrap(wrap(around([around([number])])))):
+        with pytest.raises(NotCanonical, match=r"^input\.number"):
+            written(value)
+
+
 @pytest.mark.parametrize("leaf", [[], {}, "x", 0.5, "\U0001f600"])
 def test_records_may_be_deeper_than_input(leaf):
     """A question holds an intent, an entry holds a question: 64 deep is written, 65 is not."""

@@ -105,7 +105,9 @@ def test_without_our_signature_nothing_is_signed():
     strange = signed(read(TEXT), WITNESS)
     other_name = line("acme/test", note_key_id("acme/test", SIGNER.public) + SIGNER.sign(TEXT.encode()))
 
-    for note in (strange, f"{TEXT}\n{other_name}"):
+    our_mark = line("acme/prov", note_key_id("acme/prod", SIGNER.public) + SIGNER.sign(TEXT.encode()))
+
+    for note in (strange, f"{TEXT}\n{other_name}", f"{TEXT}\n{our_mark}"):
         with pytest.raises(Forged, match=r"^checkpoint\.unsigned"):
             verify(note, "acme/prod", KEY)
     with pytest.raises(Forged, match=r"^checkpoint\.unsigned"):
@@ -158,6 +160,7 @@ def test_a_checkpoint_of_another_log_is_not_ours():
         "",
         TEXT,
         TEXT + "\n",
+        SIGNATURE,
         NOTE[:-1],
         NOTE + "\n",
         NOTE.replace("\u2014", "-"),
@@ -186,7 +189,14 @@ def test_signature_lines_are_canonical_base64(mark):
 
 
 def test_a_note_is_not_endless():
-    """Nobody signs a novel."""
+    """As long as allowed is read, a character more is not."""
+    rest = MAX_NOTE - len(NOTE) - len(line("", bytes(66)))
+    longest = NOTE + line("w" * rest, bytes(66))
+
+    assert len(longest) == MAX_NOTE
+    assert verify(longest, "acme/prod", KEY).size == 8
+    with malformed("too_large"):
+        verify(NOTE + line("w" * (rest + 1), bytes(66)), "acme/prod", KEY)
     with malformed("too_large"):
         verify(NOTE + line("w", bytes(48)) * (MAX_NOTE // 64), "acme/prod", KEY)
 
@@ -198,6 +208,7 @@ def test_a_note_is_not_endless():
         ("acme/prod\n8\n", "lines"),
         (TEXT[:-1], "lines"),
         (TEXT + "extension\n", "lines"),
+        (TEXT + "x", "lines"),
         (TEXT + "\n", "lines"),
         (TEXT.replace("8", "08"), "size"),
         (TEXT.replace("8", "+8"), "size"),

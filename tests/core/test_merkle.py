@@ -195,6 +195,20 @@ def test_no_bent_path_proves_growth(new):
                 verify_consistency(old, LOG.roots[old], new, LOG.roots[new], wrong)
 
 
+@pytest.mark.parametrize("new", range(2, 20))
+def test_a_path_has_exactly_the_hashes_it_needs(new):
+    """None, one too few, one too many: counted before anything is computed."""
+    for old in range(1, new):
+        path = consistency_path(old, new, LOG.node)
+        for wrong in ([], path[:-1], [*path, bytes(32)], [*path, *path]):
+            with pytest.raises(ProofFailed, match=r"^proof\.length"):
+                verify_consistency(old, LOG.roots[old], new, LOG.roots[new], wrong)
+        path = inclusion_path(old, new, LOG.node)
+        for wrong in ([], path[:-1], [*path, bytes(32)], [*path, *path]):
+            with pytest.raises(ProofFailed, match=r"^proof\.length"):
+                verify_inclusion(LOG.leaves[old], old, new, wrong, LOG.roots[new])
+
+
 @pytest.mark.parametrize("new", range(1, 20))
 def test_a_rewritten_past_is_never_consistent(new):
     """Changing one old leaf, or dropping the last, leaves no path that fits."""
