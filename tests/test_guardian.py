@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from magistrate import guardian_process
 from magistrate.core.errors import Unavailable
 from magistrate.guardian import Guarded, Limits, start
 
@@ -470,6 +471,26 @@ def test_the_same_holds_under_uvloop():
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(serve()) == (5, -signal.SIGKILL, b"out\n")
+
+
+def test_without_the_kernels_list_of_children_they_are_found_by_their_parent(monkeypatch):
+    """CONFIG_PROC_CHILDREN is a choice of whoever built the kernel."""
+
+    def without_children(path, mode):
+        if path.endswith("/children"):
+            raise FileNotFoundError(path)
+        return open(path, mode)
+
+    child = subprocess.Popen(["/bin/sleep", "600"])
+    with_list = guardian_process.children()
+    monkeypatch.setattr(guardian_process, "open", without_children, raising=False)
+
+    assert child.pid in guardian_process.children()
+    assert sorted(guardian_process.children()) == sorted(with_list)
+    assert guardian_process.parent_of(child.pid) == os.getpid()
+    child.kill()
+    child.wait()
+    assert guardian_process.parent_of(child.pid) == 0
 
 
 def test_the_guardian_loads_nothing_slow():

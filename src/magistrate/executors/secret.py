@@ -78,10 +78,7 @@ class Purse:
 def _forms(value: str) -> set[str]:
     """The spellings in which a careless program echoes a secret."""
     raw = value.encode()
-    encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
+    packed = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     written = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
-    return (
-        {value, raw.hex(), quote(value, safe=""), quote(value), quote_plus(value)}
-        | written
-        | {text.rstrip("=") for text in encoded}
-    )
+    quoted = {quote(value, safe=""), quote(value), quote_plus(value)}
+    return {value, raw.hex()} | packed | {text.rstrip("=") for text in packed} | written | quoted

@@ -30,7 +30,7 @@ _BASE = re.compile(r"(https?)://([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def fill(template: Mapping[str, Any], context: Mapping[str, Any], secret_paramet
 def _http(template: Mapping[str, Any], source: _Source) -> HttpCall:
     _only(template, {"kind", "method", "base", "path", "query", "json", "headers", "timeout_seconds"})
     method = template.get("method")
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         _bad("/method", "not a method we send")
     if "json" in template and method == "GET":
         _bad("/json", "a GET has no body")
@@ -131,7 +131,7 @@ class _Source:
         if not isinstance(found, str):
             _no(where, "only a text, a number or a truth value may stand here")
         if _UNPRINTABLE.search(found):
-            _no(where, "it holds a control character")
+            _no(where, "it holds a control character or half a character")
         return found
 
     def text_or_secret(self, value: Any, where: str) -> str | Secret:
