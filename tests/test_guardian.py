@@ -479,7 +479,7 @@ def test_without_the_kernels_list_of_children_they_are_found_by_their_parent(mon
     def without_children(path, mode):
         if path.endswith("/children"):
             raise FileNotFoundError(path)
-        return open(path, mode)
+        return Path(path).open(mode)
 
     child = subprocess.Popen(["/bin/sleep", "600"])
     with_list = guardian_process.children()
