@@ -10,6 +10,8 @@ import data.catalogue.targets
 import data.magistrate.reason
 import data.policies.deploys.limits
 
+# METADATA
+# title: The actions this policy judges
 governs := {
 	"service.deploy",
 	"service.handover_deploy",
@@ -29,9 +31,9 @@ tier contains reason.of(rego.metadata.rule()) if _target
 tier contains reason.of(rego.metadata.rule()) if not _calm
 
 # METADATA
-# title: The agent runs it by itself
+# title: The agent carries it out by itself
 # custom: {code: deploys.handover, floor: T1}
-tier contains reason.of(rego.metadata.rule()) if input.intent.action == "service.handover_deploy"
+tier contains reason.of(rego.metadata.rule()) if actions[input.intent.action].executor.kind == "none"
 
 # METADATA
 # title: The change reaches many services
@@ -44,7 +46,7 @@ tier contains reason.of(rego.metadata.rule()) if _wide
 tier contains reason.of(rego.metadata.rule()) if {
 	not _calm
 	input.intent.action == "service.rolling_restart"
-	not input.intent.parameters.count <= limits.restarts
+	not _few_restarts
 }
 
 # METADATA
@@ -62,7 +64,7 @@ tier contains reason.of(rego.metadata.rule()) if {
 tier contains reason.of(rego.metadata.rule()) if input.intent.claims.context.risk in limits.risky
 
 # METADATA
-# title: Whoever leads operations looks at a wide change
+# title: Whoever answers for releases looks at a wide change
 # custom: {code: deploys.lead}
 approval contains reason.asks(rego.metadata.rule(), limits.wide) if _wide
 
@@ -74,14 +76,22 @@ deny contains reason.of(rego.metadata.rule()) if not _open
 # METADATA
 # title: The target carries no service
 # custom: {code: deploys.empty, remedy: "name a target that lists the services it carries"}
-deny contains reason.of(rego.metadata.rule()) if not count(_target.services) > 0
+deny contains reason.of(rego.metadata.rule()) if not _inhabited
 
+# METADATA
+# title: Only the target's own services may change
 constraint contains {"kind": "affected_services", "value": _target.services}
 
+# METADATA
+# title: A failed change is tried again once at most
 constraint contains {"kind": "max_retries", "value": limits.retries}
 
-constraint contains {"kind": "max_duration_seconds", "value": limits.halt_within_seconds}
+# METADATA
+# title: A service that is scaled has no more copies than asked for
+constraint contains {"kind": "max_replicas", "value": input.intent.parameters.replicas}
 
+# METADATA
+# title: What failed is taken back where the catalogue knows how
 constraint contains {"kind": "rollback_on_failure", "value": true} if actions[input.intent.action].rollback
 
 # METADATA
@@ -89,31 +99,38 @@ constraint contains {"kind": "rollback_on_failure", "value": true} if actions[in
 # custom: {code: deploys.version, severity: serious}
 deviation contains reason.deviates(rego.metadata.rule(), seen) if {
 	input.execution.state == "succeeded"
-	some source, state in _after
-	state.version != input.intent.parameters.version
-	seen := _seen("version", input.intent.parameters.version, state.version, source)
+	some after in _states("after")
+	after.service.version != input.intent.parameters.version
+	seen := _seen("version", input.intent.parameters.version, after)
 }
 
 # METADATA
 # title: The service restarted more often than allowed
 # custom: {code: deploys.restarted, severity: serious}
 deviation contains reason.deviates(rego.metadata.rule(), seen) if {
-	input.intent.action == "service.rolling_restart"
-	some source, state in _after
-	most := _before[source].restarts + input.intent.parameters.count
-	state.restarts > most
-	seen := _seen("restarts", most, state.restarts, source)
+	some before in _states("before")
+	some after in _states("after")
+	before.source == after.source
+	most := _restarted(before) + input.intent.parameters.count
+	after.service.restarts > most
+	seen := _seen("restarts", most, after)
 }
 
 _target := targets[input.intent.target]
 
-# Anything not known to be calm is production.
+# What is not known to be calm is production.
 _calm if _target.environment in limits.calm
 
 _wide if {
 	not _calm
-	not count(_target.services) <= limits.services
+	not _narrow
 }
+
+_narrow if count(_target.services) <= limits.services
+
+_inhabited if count(_target.services) > 0
+
+_few_restarts if input.intent.parameters.count <= limits.restarts
 
 _modest if {
 	input.intent.parameters.replicas >= limits.fewest_replicas
@@ -123,32 +140,40 @@ _modest if {
 _open if _calm
 
 _open if {
-	is_number(input.now.minute_of_day)
 	every freeze in limits.freezes {
 		_outside(freeze)
 	}
 }
 
-_outside(freeze) if not input.now.weekday in freeze.weekdays
+_outside(freeze) if {
+	is_string(input.now.weekday) # a clock that says nothing opens nothing
+	not _of_the_day(freeze)
+}
 
-_outside(freeze) if input.now.minute_of_day < freeze.from
+_outside(freeze) if _minute < freeze.from
 
-_outside(freeze) if input.now.minute_of_day >= freeze.until
+_outside(freeze) if _minute >= freeze.until
 
-# The service's own state, as each source that counts saw it.
-_after := _states("after")
+_of_the_day(freeze) if input.now.weekday in freeze.weekdays
 
-_before := _states("before")
+_minute := input.now.minute_of_day if is_number(input.now.minute_of_day)
 
-_states(phase) := {observation.source: observation.facts.services[_target.name] |
+# The service itself, as each source that counts saw it.
+_states(phase) := {{"source": observation.source, "service": service} |
 	some observation in input.observations
 	observation.phase == phase
 	observation.source in input.warrant.evidence
+	service := observation.facts.services[_target.name]
 }
 
-_seen(field, expected, observed, source) := {
-	"pointer": sprintf("/services/%s/%s", [_target.name, field]),
+# What is no number counts as none, so that a source cannot silence the comparison.
+default _restarted(_) := 0
+
+_restarted(before) := before.service.restarts if is_number(before.service.restarts)
+
+_seen(field, expected, after) := {
+	"pointer": concat("/", ["", "services", _target.name, field]),
 	"expected": expected,
-	"observed": observed,
-	"source": source,
+	"observed": after.service[field],
+	"source": after.source,
 }
