@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.support import rego_tools
+from tests.support import negations, rego_tools
 from tests.support.mutants import Bench, Fate, all_mutants, mutants, report, sample
 from tests.support.rego_tools import IGNORED, REGO, coverage_gaps, run
 
@@ -70,6 +71,38 @@ def test_what_could_make_a_replay_differ_is_no_builtin(tmp_path: Path, call: str
 
     assert ran.returncode == 1
     assert "undefined function" in ran.stderr
+
+
+def test_nothing_is_negated_that_may_be_undefined():
+    assert negations.everywhere() == []
+
+
+@pytest.mark.parametrize(
+    "negated",
+    ["input.a <= 3", "count(input.a) > 0", 'input.a in {"x"}', "is_number(input.a)", "f(input.a)", "_b <= 3", "f(_b)"],
+)
+def test_an_expression_with_a_missing_part_is_not_denied(tmp_path: Path, negated: str):
+    path = _write(tmp_path, "p.rego", f"package p\n\n_b := input.b\n\nf(x) if x == 1\n\nx if not {negated}\n")
+
+    assert (
+        run("eval", "--data", str(path), "--input", "/dev/stdin", "--format", "raw", "data.p", stdin="{}").stdout
+        == "{}\n"
+    )
+    assert negations.hasty(path) == [f"p.rego:7: not {negated}"]
+
+
+def test_a_negated_name_is_true_when_it_is_missing(tmp_path: Path):
+    path = _write(
+        tmp_path,
+        "p.rego",
+        "package p\n\n_b if input.b <= 3\n\nf(x) if x == 1\n\nx if not _b\n\n"
+        "y if not input.c\n\nz if {\n\tsome n in [2]\n\tnot f(n)\n\tnot n <= 1\n}\n",
+    )
+
+    answer = run("eval", "--data", str(path), "--input", "/dev/stdin", "--format", "raw", "data.p", stdin="{}").stdout
+
+    assert json.loads(answer) == {"x": True, "y": True, "z": True}
+    assert negations.hasty(path) == []
 
 
 def test_the_tests_cover_every_line_that_ships():

@@ -126,7 +126,13 @@ class Bench:
         self._twins = {path: _twin_packages(path.parent) for path in policies(rego)}
 
     def judge(self, wanted: list[Mutant]) -> list[tuple[Mutant, Fate]]:
-        """The fate of each, in the order given."""
+        """The fate of each, in the order given.
+
+        Raises:
+            AssertionError: the tests fail on the tree as it is; nothing can be told from mutants of it.
+        """
+        if _verdict(self._rego, "") is not Fate.SURVIVED:
+            raise AssertionError("the Rego tests do not pass: run `opa test` first")
         copies: SimpleQueue[Path] = SimpleQueue()
         with tempfile.TemporaryDirectory(prefix="mutants-") as room, ThreadPoolExecutor(self._workers) as pool:
             for n in range(self._workers):
