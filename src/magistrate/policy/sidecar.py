@@ -19,17 +19,16 @@ from magistrate.core import canonical
 from magistrate.core.errors import Broken, NoAnswer, Unavailable
 from magistrate.core.values import Document
 from magistrate.policy import authz
-from magistrate.policy.answer import Answer, Reader, shaped
+from magistrate.policy.answer import Answer
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.client import Client
 from magistrate.policy.folder import short_folder
+from magistrate.policy.line import MAX_QUESTION, Line
 
 M = TypeVar("M", bound=Document)
 
 BUNDLE: Final = "bundle.tar.gz"
 SOCKET: Final = "s"
-MAX_QUESTION: Final = canonical.MAX_RECORD
 START_SECONDS: Final = 10.0  # about 0.1 s on an idle machine
 FIRST_BACKOFF: Final = 0.1
 LAST_BACKOFF: Final = 5.0
@@ -57,12 +56,10 @@ class Sidecar:
         self._memory = memory
         self._grace = grace
         self._token = secrets.token_urlsafe(32)
-        revisions = {authz.NAME: secrets.token_hex(16), BUNDLE: str(bundle.sequence)}
-        self._revisions = revisions
-        self._reader = Reader(binary.version, revisions)
+        self._revisions = {authz.NAME: secrets.token_hex(16), BUNDLE: str(bundle.sequence)}
         self._folder: Path | None = None
-        self._client: Client | None = None
-        self._apart: Client | None = None
+        self._line: Line | None = None
+        self._apart: Line | None = None
         self._opa: guardian.Guarded | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -80,9 +77,8 @@ class Sidecar:
         """
         try:
             self._folder = await asyncio.to_thread(self._prepare)
-            address = str(self._folder / SOCKET)
-            self._client = Client(address, self._token, connections=self._connections)
-            self._apart = Client(address, self._token, connections=1)
+            self._line = self._connect(self._connections)
+            self._apart = self._connect(1)
             await self._launch()
         except BaseException:
             await self.stop()
@@ -95,10 +91,10 @@ class Sidecar:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
-        for client in (self._client, self._apart):
-            if client is not None:
-                await client.close_connection()
-        self._client = self._apart = None
+        lines, self._line, self._apart = (self._line, self._apart), None, None
+        for line in lines:
+            if line is not None:
+                await line.close()
         if self._opa is not None:
             opa, self._opa = self._opa, None
             await opa.stop(self._grace)
@@ -120,23 +116,27 @@ class Sidecar:
         Raises:
             NoAnswer: in every other case; the code says which. No answer is a denial.
         """
-        client = self._apart if apart else self._client
-        if client is None:
+        line = self._apart if apart else self._line
+        if line is None:
             raise NoAnswer("opa.refused", "the sidecar is not running")
-        if len(question) > MAX_QUESTION:
-            raise NoAnswer("opa.question_too_large", f"a question of {len(question)} bytes is not asked")
-        status, body = await client.ask(document, question, self._deadline)
-        value = self._reader.result(status, body)
-        raw = canonical.canonical(value)
-        if len(raw) > canonical.MAX_RECORD:
-            raise NoAnswer("opa.too_large", f"an answer of {len(raw)} bytes cannot be recorded")
-        parsed = None if model is None else shaped(raw, model)
-        return Answer(raw, value, parsed, self.bundle.digest, self._binary.version)
+        return await line.ask(document, question, model)
 
     async def restart(self) -> None:
         """Kill OPA, as one does that hangs; it is started again like any other that died."""
         if self._opa is not None:
             await self._opa.stop(0)
+
+    def _connect(self, connections: int) -> Line:
+        assert self._folder is not None  # noqa: S101
+        return Line(
+            str(self._folder / SOCKET),
+            self._token,
+            bundle=self.bundle.digest,
+            version=self._binary.version,
+            revisions=self._revisions,
+            deadline=self._deadline,
+            connections=connections,
+        )
 
     def _prepare(self) -> Path:
         """Write what OPA is started with into a folder of its own."""
@@ -172,10 +172,12 @@ class Sidecar:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._await_answer(self._opa)
-        except TimeoutError:
-            raise Unavailable(
-                "opa.start", f"OPA does not answer within {START_SECONDS:g} s: {_words(self._opa)}"
-            ) from None
+        except BaseException as error:
+            await self._opa.stop(0)
+            if isinstance(error, TimeoutError):
+                words = _words(self._opa)
+                raise Unavailable("opa.start", f"OPA does not answer within {START_SECONDS:g} s: {words}") from None
+            raise
 
     def _command(self) -> list[str]:
         """OPA's arguments; the token is not among them."""
