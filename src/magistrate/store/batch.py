@@ -72,6 +72,7 @@ class Ledger:
         self.clock = clock
         self._cache = _Cache()
         self.broken: Unavailable | None = None
+        self.committing = False
         self.commits = 0
         self.tail = read_tail(conn, origin)
 
@@ -80,6 +81,7 @@ class Ledger:
         if self.broken is not None:
             _fail(steps, self.broken)
             return
+        self.committing = False
         try:
             self.conn.execute("BEGIN IMMEDIATE")
             batch = _Batch(self)
@@ -120,7 +122,10 @@ class Ledger:
     def _undo(self, steps: Sequence[Step], error: Exception) -> None:
         """Forget the batch. If the database may hold some of it, write nothing more until it was opened anew."""
         self._cache.clear()
-        certain = getattr(error, "sqlite_errorcode", 0) & 0xFF in _HARMLESS
+        if isinstance(error, sqlite3.Error):
+            certain = getattr(error, "sqlite_errorcode", 0) & 0xFF in _HARMLESS
+        else:  # before COMMIT was tried; but a row that is not what we wrote is a stranger's
+            certain = not self.committing and not isinstance(error, Broken)
         try:
             if self.conn.in_transaction:
                 self.conn.execute("ROLLBACK")
@@ -227,6 +232,7 @@ class _Batch:
         if work.entries:
             insert(conn, "checkpoints(size, note)", [(work.frontier.size, note)])
         tail = Tail(work.frontier, work.last_at, note)
+        self._ledger.committing = True
         conn.execute("COMMIT")
         return tail
 

@@ -39,7 +39,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         mode = conn.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         migrate(Database(conn, recursive_triggers=False))
         harden(conn)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise Unavailable("store.open", f"{path.name} cannot be opened for writing: {error}") from error
     if mode != "wal" or conn.execute("PRAGMA synchronous").fetchone()[0] != 2:  # 2 is FULL
         conn.close()
@@ -66,7 +66,7 @@ def open_reader(path: Path, *, fixed: bool = False) -> sqlite3.Connection:
         conn = _connected(f"file:{quote(str(path))}?{'immutable=1' if fixed else 'mode=ro'}")
         for pragma in _READER:
             conn.execute(pragma)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise Unavailable("store.open", f"{path.name} cannot be read: {error}") from error
     return conn
 

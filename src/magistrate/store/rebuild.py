@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from magistrate.core.entry import Entry
-from magistrate.core.errors import Absent, Broken, MagistrateError
+from magistrate.core.errors import Absent, Broken, MagistrateError, Malformed
 from magistrate.store.connect import open_reader
 from magistrate.store.rows import COLUMNS, Key, Layer, Row, read_owned, read_row, write_rows
 from magistrate.store.schema import TABLES, migrate
@@ -76,7 +76,7 @@ def rebuild(path: Path, fold: Fold, *, fixed: bool = False, progress: Callable[[
             made.execute("BEGIN")
             entries, passed = _folded(conn, made, fold, progress or (lambda _: None))
             return _compared(conn, made, entries, passed)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:  # the latter: bytes that are no UTF-8, or no JSON
             raise Broken("ledger.database", f"the database is damaged: {error}") from error
 
 
@@ -93,7 +93,7 @@ def _folded(
     rows = Layer(below, partial(read_owned, made))
     count = passed = 0
     for values in conn.execute(_EVERY):
-        entry = Entry(*values)
+        entry = _sound(Entry(*values))
         if entry.erased:
             made.execute("INSERT OR IGNORE INTO erased VALUES (?)", (entry.subject,))
         one = Layer(rows.row, rows.owned)
@@ -110,6 +110,15 @@ def _folded(
             _flush(made, rows, held)
     _flush(made, rows, held)
     return count, passed
+
+
+def _sound(entry: Entry) -> Entry:
+    try:
+        entry.hold()
+        _ = entry.at
+    except Malformed as error:
+        raise Broken("ledger.header", f"entry {entry.index}: {error.detail}") from error
+    return entry
 
 
 def _for_want_of_a_body(entry: Entry, error: MagistrateError, made: sqlite3.Connection) -> bool:

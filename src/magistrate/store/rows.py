@@ -24,7 +24,7 @@ class Row:
 
     __slots__ = ("_data", "due", "id", "owner", "raw", "state", "version")
 
-    def __init__(self, id_: str, version: int, state: str, owner: str, due: int, raw: str) -> None:  # noqa: PLR0917  a table's columns
+    def __init__(self, id_: str, version: int, state: str, owner: str, due: int, raw: str) -> None:
         self.id = id_
         self.version = version
         self.state = state

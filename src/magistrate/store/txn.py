@@ -99,7 +99,7 @@ class Txn:
         """The rows of one owner, in order of id."""
         return self.layer.rows(table, owner=owner)
 
-    def append(  # noqa: PLR0917  the header's fields, in its order
+    def append(
         self,
         kind: str,
         subject: str,
@@ -140,7 +140,7 @@ class Txn:
         work.entries.append((entry, chain))
         return entry
 
-    def remember(  # noqa: PLR0917  a table's columns
+    def remember(
         self, scope: str, key: str, digest: str, status: int, body: bytes, object_id: str = ""
     ) -> None:
         """Keep the answer to be given again under this key.

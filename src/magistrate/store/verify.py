@@ -68,7 +68,7 @@ def verify_ledger(
         try:
             conn.execute("BEGIN")  # one snapshot, however the ledger grows meanwhile
             return _Reading(conn, origin, genesis, known, progress).whole(key)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise Broken("ledger.database", f"the database is damaged: {error}") from error
 
 
