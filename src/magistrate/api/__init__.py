@@ -1,0 +1,8 @@
+"""The HTTP porch: bytes to values and back. No rule lives here; FastAPI is seen nowhere else."""
+
+from __future__ import annotations
+
+from magistrate.api.app import create
+from magistrate.api.server import serve
+
+__all__ = ["create", "serve"]
