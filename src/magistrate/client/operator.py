@@ -79,9 +79,7 @@ def act(
 ) -> dict[str, Any]:
     """Fetch, check, sign and send one operator's word on an intent."""
     shown = client.get(f"/v1/intents/{intent_id}")
-    said = statement(
-        shown, operator=operator, signer=signer, verdict=verdict, reason=reason, narrowing=narrowing
-    )
+    said = statement(shown, operator=operator, signer=signer, verdict=verdict, reason=reason, narrowing=narrowing)
     answer: dict[str, Any] = client.post(f"/v1/intents/{intent_id}/approvals", signed(said, signer))
     return answer
 

@@ -16,8 +16,11 @@ from magistrate.store.txn import Txn
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-def carry_out(house: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+def carry_out(house: Installation, txn: Txn, intent: dict[str, Any], admission: str) -> dict[str, Any]:
     """Do the act; what is returned stands in its report. Raising undoes the whole step: no use is consumed.
+
+    `admission` is the leaf of the entry that admitted it: what the act changes names it as its parent, so that an
+    auditor can follow each change to the operators who signed for it.
 
     Raises:
         Refused, Conflict, Absent: the act cannot be done; says why.
@@ -25,20 +28,20 @@ def carry_out(house: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str
     act = _ACTS.get(intent["action"])
     if act is None:
         raise Refused("administration.not_here", f"{intent['action']} is not something this version can carry out")
-    return act(house, txn, intent)
-
-
-def _append(txn: Txn, intent: dict[str, Any], kind: str, id_: str, state: str, body: dict[str, Any]) -> dict[str, Any]:
+    kind, id_, state, body = act(house, txn, intent)
     txn.append(
         kind=kind,
         subject=id_,
         state=state,
-        parents=(),
+        parents=[admission],
         body=body,
         body_type=f"magistrate/{kind}/v1",
         chain=intent["intent_id"],
     )
     return {"id": id_, "state": state}
+
+
+Change = tuple[str, str, str, dict[str, Any]]  # entry kind, subject, the state it enters, body
 
 
 def _credential(txn: Txn, said: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def _new(txn: Txn, id_: str) -> None:
             raise Conflict("administration.known", f"{id_} is enrolled already")
 
 
-def _enrol_operator(house: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+def _enrol_operator(house: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
     said = intent["parameters"]
     _new(txn, said["operator"])
     key = hold_possession(house.origin, said["operator"], said["public_key"], said["proof"])
@@ -70,7 +73,7 @@ def _enrol_operator(house: Installation, txn: Txn, intent: dict[str, Any]) -> di
         "key_id": key.key_id,
         "public_key": said["public_key"],
     }
-    return _append(txn, intent, "operator", said["operator"], "active", {"event": "enrolled", "operator": person})
+    return "operator", said["operator"], "active", {"event": "enrolled", "operator": person}
 
 
 def _held_operator(txn: Txn, intent: dict[str, Any]) -> Row:
@@ -80,20 +83,20 @@ def _held_operator(txn: Txn, intent: dict[str, Any]) -> Row:
     return row
 
 
-def _suspend_operator(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+def _suspend_operator(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
     row = _held_operator(txn, intent)
     if row.state != "active":
         raise Conflict("operator.state", f"the operator is {row.state} already")
-    return _append(txn, intent, "operator", row.id, "suspended", {"event": "suspended", "operator": {"id": row.id}})
+    return "operator", row.id, "suspended", {"event": "suspended", "operator": {"id": row.id}}
 
 
-def _operator_roles(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+def _operator_roles(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
     row = _held_operator(txn, intent)
     person = {"id": row.id, "roles": sorted(intent["parameters"]["roles"])}
-    return _append(txn, intent, "operator", row.id, row.state, {"event": "roles", "operator": person})
+    return "operator", row.id, row.state, {"event": "roles", "operator": person}
 
 
-def _enrol_agent(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+def _enrol_agent(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
     said = intent["parameters"]
     _new(txn, said["agent"])
     body = {
@@ -102,7 +105,7 @@ def _enrol_agent(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str,
         "credential": _credential(txn, said),
         "because": "",
     }
-    return _append(txn, intent, "agent", said["agent"], "active", body)
+    return "agent", said["agent"], "active", body
 
 
 def _held_agent(txn: Txn, intent: dict[str, Any]) -> Row:
@@ -112,7 +115,7 @@ def _held_agent(txn: Txn, intent: dict[str, Any]) -> Row:
     return row
 
 
-def _agent_key(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+def _agent_key(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
     row = _held_agent(txn, intent)
     body = {
         "event": "key",
@@ -120,19 +123,19 @@ def _agent_key(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, A
         "credential": _credential(txn, intent["parameters"]),
         "because": row.data["because"],
     }
-    return _append(txn, intent, "agent", row.id, row.state, body)
+    return "agent", row.id, row.state, body
 
 
-def _release_agent(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+def _release_agent(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
     row = _held_agent(txn, intent)
     if row.state != "quarantined":
         raise Conflict("agent.state", f"the agent is {row.state}: there is nothing to release it from")
     body = {"event": "released", "agent": {"id": row.id}, "credential": {}, "because": intent["intent_id"]}
-    return _append(txn, intent, "agent", row.id, "active", body)
+    return "agent", row.id, "active", body
 
 
-def _enrol_watcher(type_: str) -> Callable[[Installation, Txn, dict[str, Any]], dict[str, Any]]:
-    def enrol(_: Installation, txn: Txn, intent: dict[str, Any]) -> dict[str, Any]:
+def _enrol_watcher(type_: str) -> Callable[[Installation, Txn, dict[str, Any]], Change]:
+    def enrol(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
         said = intent["parameters"]
         _new(txn, said[type_])
         body = {
@@ -140,12 +143,12 @@ def _enrol_watcher(type_: str) -> Callable[[Installation, Txn, dict[str, Any]], 
             "observer": {"id": said[type_], "type": type_, "owner": said.get("owner", "")},
             "credential": _credential(txn, said),
         }
-        return _append(txn, intent, "observer", said[type_], "active", body)
+        return "observer", said[type_], "active", body
 
     return enrol
 
 
-_ACTS: dict[str, Callable[[Installation, Txn, dict[str, Any]], dict[str, Any]]] = {
+_ACTS: dict[str, Callable[[Installation, Txn, dict[str, Any]], Change]] = {
     "operator.enrol": _enrol_operator,
     "operator.suspend": _suspend_operator,
     "operator.roles": _operator_roles,

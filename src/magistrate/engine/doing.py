@@ -54,7 +54,9 @@ class Deed:
         """What each probe of the row sees now; a probe that fails saw nothing."""
         seen = []
         for name in sorted(self.row.get("probes", {})):
-            outcome = await self._run(self.row["probes"][name], PROBE_SECONDS, f"{self._id}/{name}/{phase}", probing=True)
+            outcome = await self._run(
+                self.row["probes"][name], PROBE_SECONDS, f"{self._id}/{name}/{phase}", probing=True
+            )
             if outcome.outcome == "succeeded":
                 claim = ObservationClaim.model_validate({"phase": phase, "facts": outcome.facts})
                 seen.append(observation_of(self._id, f"probe/{name}", self._house.now(), claim))

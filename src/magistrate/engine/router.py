@@ -203,9 +203,8 @@ def _admit(
 
 def _do_builtin(house: Installation, txn: Txn, intent: dict[str, Any], execution_id: str) -> None:
     """Admission, effect, report and end of an act of our own are one transaction."""
-    done = administration.carry_out(house, txn, intent)
-    row = txn.row("executions", execution_id)
-    assert row is not None  # noqa: S101 - admitted two lines above
+    row = held(txn.row("executions", execution_id))
+    done = administration.carry_out(house, txn, intent, row.data["leaf"])
     claim = executions.ReportClaim.model_validate({"outcome": "succeeded", "facts": done})
     txn.append(
         kind="report",

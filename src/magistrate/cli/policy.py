@@ -1,0 +1,123 @@
+"""A policy author's first verbs, and the OPA they run on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from magistrate import shipped
+from magistrate.cli import places, say
+from magistrate.cli.me import Json, sub
+from magistrate.cli.service import find_opa, interactive
+from magistrate.core import canonical
+from magistrate.core.errors import Unavailable
+from magistrate.policy import binary, build, gate
+from magistrate.policy.bundle import Bundle
+
+policy = sub("Build and check bundles.")
+opa = sub("The OPA that decides: which one, and getting it.")
+Rego = Annotated[Path | None, typer.Argument(help="The rego folder; the shipped one when left out.")]
+
+
+@policy.command("build")
+def build_(
+    rego: Rego = None, out: Annotated[Path, typer.Option(help="The folder it goes to.")] = Path("bundles")
+) -> None:
+    """Build a bundle, reproducibly, into a file named by its SHA-256, if it passes the gate.
+
+    Example: magistrate policy build rego --out bundles
+    """
+    found = find_opa()
+    raw = build.build(found, rego or shipped.folder("rego"))
+    bundle = Bundle.read(raw)
+    gate.check(found, bundle)
+    out.mkdir(parents=True, exist_ok=True)
+    at = out / f"{bundle.digest.removeprefix('sha256:')}.tar.gz"
+    if not at.exists():
+        at.write_bytes(raw)
+    typer.echo(str(at))
+    say.words(f"sequence {bundle.sequence}, contract {bundle.contract}")
+
+
+@policy.command("check")
+def check(file: Annotated[Path, typer.Argument(help="A bundle file.")], as_json: Json = False) -> None:
+    """Check a bundle: its shape, its vocabulary, its builtins.
+
+    Example: magistrate policy check bundles/3f2a....tar.gz
+    """
+    bundle = Bundle.read(file.read_bytes())
+    gate.check(find_opa(), bundle)
+    say.data({"digest": bundle.digest, "sequence": bundle.sequence, "contract": bundle.contract}, as_json=as_json)
+
+
+@policy.command("ls")
+def ls(as_json: Json = False) -> None:
+    """List the bundles the service knows.
+
+    Example: magistrate policy ls
+    """
+    from magistrate.cli.me import me
+
+    say.table(me().client.get("/v1/bundles")["items"], ("digest", "sequence", "state"), as_json=as_json)
+
+
+@opa.command("which")
+def which(as_json: Json = False) -> None:
+    """Say which OPA is used, and its digest.
+
+    Example: magistrate opa which
+    """
+    found = find_opa()
+    say.data(
+        {"path": str(found.path), "version": found.version, "sha256": found.sha256, "origin": found.origin},
+        as_json=as_json,
+    )
+
+
+@opa.command("install")
+def install(if_needed: Annotated[bool, typer.Option("--if-needed", help="Nothing if one is there.")] = False) -> None:
+    """Find or get the pinned OPA: the official release, else built by the Go on this machine.
+
+    Example: magistrate opa install
+    """
+    try:
+        found = find_opa()
+    except Unavailable:
+        say.words(f"getting OPA {binary.PINNED} (once; about two minutes where Go builds it)")
+        found = binary.install(
+            places.cache(), path=os.environ.get("PATH", ""), accept=_accept, say=lambda text: say.words(f"  {text}")
+        )
+        say.words(f"OPA {found.version} sha256:{found.sha256} by {found.origin}")
+        return
+    if not if_needed:
+        say.words(f"OPA {found.version} sha256:{found.sha256} by {found.origin}")
+
+
+def _accept(candidate: binary.Candidate) -> bool:
+    """Ask a person, once; nobody there is a no, unless a setting names the digest."""
+    named = os.environ.get("MAGISTRATE_OPA_SHA256", "").replace(",", " ").split()
+    if binary.accept_digests(named)(candidate):
+        return True
+    if not interactive():
+        return False
+    say.words(f"{candidate.origin} {candidate.source}: OPA {candidate.version}, sha256:{candidate.sha256}")
+    return typer.confirm("Accept this binary from now on?", default=False, err=True)
+
+
+def newest_bundle() -> Path:
+    """The shipped bundle that is newest, by the index beside it.
+
+    Raises:
+        Unavailable: none was shipped.
+    """
+    folder = Path(os.environ.get("MAGISTRATE_BUNDLES") or shipped.folder("bundles"))
+    try:
+        index = canonical.load((folder / "index.json").read_bytes())
+    except OSError:
+        raise Unavailable("bundle.none", f"no bundles lie in {folder}", hint="magistrate policy build") from None
+    rows = index["bundles"] if isinstance(index, dict) else []
+    newest = max(rows, key=lambda row: row["sequence"])  # type: ignore[arg-type,index,return-value]
+    return folder / f"{str(newest['digest']).removeprefix('sha256:')}.tar.gz"  # type: ignore[index,call-overload]
