@@ -69,6 +69,7 @@ async def test_a_step_that_raises_leaves_nothing(store, step):
         (lambda txn: txn.append("intent", "int-1", "waiting", body={"n": 2**53}), Malformed),
         (lambda txn: txn.append("intent", "int-1", "waiting", body={"n": object()}), Malformed),
         (lambda txn: txn.append("refusal", "int-1"), Refused),
+        (lambda txn: txn.append("pulse", "", parents=["sha256:" + "ab" * 32]), Broken),
         (lambda txn: txn.erase(""), Broken),
         (lambda txn: txn.row("entries", "0"), Broken),
         (lambda txn: txn.row("intents; DROP TABLE intents", "0"), Broken),
@@ -109,6 +110,26 @@ async def test_a_step_that_has_ended_writes_nothing_more(store, step):
             late(kept[0])
     await store.commit(step(3))
     assert store.size == 2
+
+
+async def test_a_parent_is_an_earlier_entry_of_any_age(house, step, monkeypatch):
+    monkeypatch.setattr("magistrate.store.batch.RECENT", 3)
+    store = house.open()
+    leaves = []
+    for n in range(12):
+        leaves.append((await store.commit(step(n))).leaf_digest)
+    await store.commit(lambda txn: txn.append("pulse", "", parents=leaves))
+    assert len(store._ledger._recent) <= 5
+    await store.close()
+    store = house.open()
+    entry = await store.commit(lambda txn: txn.append("pulse", "", parents=leaves))
+    dropped = Step(lambda txn: (kept.append(txn.append("pulse", "").leaf_digest), 1 // 0))
+    kept = []
+    orphan = Step(lambda txn: txn.append("pulse", "", parents=kept))
+    child = Step(lambda txn: txn.append("pulse", "", parents=[entry.leaf_digest]))
+    store._ledger.apply([dropped, orphan, child])
+    assert orphan.error.code == "entry.parent"  # a step that was dropped is nobody's parent
+    assert child.error is None
 
 
 # -- needs

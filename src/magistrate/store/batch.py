@@ -24,6 +24,7 @@ from magistrate.store.tree import node_reader
 from magistrate.store.txn import Fold, Need, Remembered, Txn, Work, hold_needs
 
 CACHE_ROWS = 4096
+RECENT = 4096
 CACHE_BYTES = 16 * 1024 * 1024
 
 # After these the database certainly is as it was: no room, or somebody else held it
@@ -71,6 +72,7 @@ class Ledger:
         self.signer = signer
         self.clock = clock
         self._cache = _Cache()
+        self._recent: dict[bytes, None] = {}  # leaves of late: most parents are among them
         self.broken: Unavailable | None = None
         self.committing = False
         self.commits = 0
@@ -96,6 +98,9 @@ class Ledger:
             self.tail = tail
             self.commits += 1
             self._cache.take(batch.layer.own)
+            if len(self._recent) > RECENT:
+                self._recent = {}
+            self._recent |= batch.leaves
             if batch.erased:
                 self.tidy(whole=True)
 
@@ -109,6 +114,12 @@ class Ledger:
                 return None
             self._cache.take({key: row})
         return row.copy()
+
+    def knows(self, leaf: bytes) -> bool:
+        """Whether a committed entry has this leaf; asked by the writing thread only."""
+        if leaf in self._recent:
+            return True
+        return self.conn.execute("SELECT 1 FROM entries WHERE leaf = ?", (leaf,)).fetchone() is not None
 
     def cached(self, table: str, id_: str) -> Row | None:
         """The committed row if it lies in memory; any thread may ask."""
@@ -176,6 +187,7 @@ class _Batch:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._work = Work(ledger.tail.frontier, ledger.tail.last_at)
+        self.leaves: dict[bytes, None] = {}
         self._held: dict[Key, int] = {}  # the version the database holds of each row seen
         self.layer = Layer(self._seen, self._owned)
 
@@ -191,6 +203,7 @@ class _Batch:
                 fold=ledger.fold,
                 layer=layer,
                 answer=self._answer,
+                known=self._known,
             )
             step.value = step.write(txn)
             txn.finish()
@@ -210,6 +223,7 @@ class _Batch:
             work.frontier, work.last_at = made.frontier, made.last_at
             work.entries += made.entries
             work.nodes += made.nodes
+            self.leaves.update((entry.leaf, None) for entry, _ in made.entries)
         work.answers |= made.answers
         work.erasures += made.erasures
         work.forgotten += made.forgotten
@@ -245,6 +259,9 @@ class _Batch:
 
     def _owned(self, table: str, owner: str) -> dict[str, Row]:
         return read_owned(self._ledger.conn, table, owner)
+
+    def _known(self, leaf: bytes) -> bool:
+        return leaf in self.leaves or self._ledger.knows(leaf)
 
     def _answer(self, scope: str, key: str) -> Remembered | None:
         return self._work.answers.get((scope, key)) or read_answer(self._ledger.conn, scope, key)

@@ -19,9 +19,10 @@ from sqlite_utils import Database
 
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent, Broken, MagistrateError, Malformed
+from magistrate.core.state import TABLES
 from magistrate.store.connect import open_reader
 from magistrate.store.rows import COLUMNS, Key, Layer, Row, read_owned, read_row, write_rows
-from magistrate.store.schema import TABLES, migrate
+from magistrate.store.schema import migrate
 from magistrate.store.txn import Fold
 
 FLUSH_ROWS = 2000

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from magistrate.core.errors import Broken
-from magistrate.store.schema import TABLES
+from magistrate.core.state import TABLES
 
 Key: TypeAlias = tuple[str, str]  # table, id
 

@@ -12,23 +12,7 @@ from __future__ import annotations
 from sqlite_utils import Database, Migrations
 
 from magistrate.core.errors import Unavailable
-
-TABLES = (
-    "intents",
-    "warrants",
-    "executions",
-    "agents",
-    "operators",
-    "observers",
-    "auditors",
-    "watchers",
-    "credentials",
-    "counters",
-    "tallies",
-    "alerts",
-    "bundles",
-    "installation",
-)
+from magistrate.core.state import TABLES
 
 _LEDGER = (
     """CREATE TABLE entries(
@@ -111,7 +95,7 @@ def _ledger(db: Database) -> None:
 
 
 def _state_table(table: str) -> None:
-    """One migration for each state table: a later version adds a table by adding its name to `TABLES`."""
+    """One migration for each state table: a later version adds a table by naming it in `core.state`."""
 
     @migrations(name=f"state_{table}")
     def _create(db: Database) -> None:

@@ -65,7 +65,7 @@ class Work:
 class Txn:
     """One step, while it runs."""
 
-    __slots__ = ("_answer", "_fold", "_open", "_origin", "_spoiled", "at", "layer", "work")
+    __slots__ = ("_answer", "_fold", "_known", "_open", "_origin", "_spoiled", "at", "layer", "work")
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Txn:
         fold: Fold,
         layer: Layer,
         answer: Callable[[str, str], Remembered | None],
+        known: Callable[[bytes], bool],
     ) -> None:
         self.at = at
         self.layer = layer
@@ -83,6 +84,7 @@ class Txn:
         self._origin = origin
         self._fold = fold
         self._answer = answer
+        self._known = known
         self._open = True
         self._spoiled: BaseException | None = None
 
@@ -113,6 +115,7 @@ class Txn:
 
         Raises:
             Malformed: an unknown kind or a malformed field.
+            Broken: a parent that is no earlier entry.
             MagistrateError: whatever the fold refuses; the step can then no longer succeed.
         """
         self._hold_open()
@@ -129,6 +132,7 @@ class Txn:
             body_type=body_type,
             salt=os.urandom(SALT_SIZE),
         )
+        self._hold_parents(entry)
         work = self.work
         try:
             self._fold(self.layer, entry)
@@ -140,9 +144,7 @@ class Txn:
         work.entries.append((entry, chain))
         return entry
 
-    def remember(
-        self, scope: str, key: str, digest: str, status: int, body: bytes, object_id: str = ""
-    ) -> None:
+    def remember(self, scope: str, key: str, digest: str, status: int, body: bytes, object_id: str = "") -> None:
         """Keep the answer to be given again under this key.
 
         Raises:
@@ -179,6 +181,13 @@ class Txn:
         self._open = False
         if self._spoiled is not None:
             raise Broken("store.spoiled", "a refused entry was swallowed inside a step") from self._spoiled
+
+    def _hold_parents(self, entry: Entry) -> None:
+        """An entry that names what is not there would make the whole ledger fail its verification, for ever."""
+        for parent in entry.parents:
+            leaf = bytes.fromhex(parent[7:])
+            if not self._known(leaf) and all(leaf != mine.leaf for mine, _ in self.work.entries):
+                raise Broken("entry.parent", f"{parent} is the leaf of no earlier entry")
 
     def _hold_open(self) -> None:
         if not self._open:
