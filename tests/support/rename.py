@@ -38,7 +38,7 @@ FIXED = frozenset(
     ]
 )
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"')
-CODE = re.compile(r"(?P<key>\bcode:\s*)(?P<quote>\"?)(?P<code>[A-Za-z0-9][A-Za-z0-9._:/-]*)(?P=quote)")
+STATED = re.compile(r"(\b(?:code|floor|roles)\s*:\s*)(\[[^\]]*\]|[^\s,}]+)")
 NAMED = re.compile(r"(?<![\w.:/-])[A-Za-z0-9][A-Za-z0-9._:/-]*")
 
 
@@ -88,7 +88,7 @@ def renamed(target: Path, rego: Path = REGO, *, operators: int = 2) -> Names:
     for path in sorted(target.rglob("data.json")):
         _rewrite(path, lambda value: _json(value, mapping))
     for path in sorted(target.glob("policies/*/data.json")):
-        _rewrite(path, lambda value: {**value, "limits": _moved(value["limits"])})
+        _rewrite(path, lambda value: {**value, "limits": _recounted(_moved(value["limits"]), operators)})
     _rewrite(target / "tiers" / "data.json", lambda value: _recounted(value, operators))
     return mapping
 
@@ -138,13 +138,8 @@ def _rego(text: str, mapping: Names) -> str:
 
 
 def _metadata(line: str, mapping: Names) -> str:
-    """Titles, descriptions and remedies are for people and stay; elsewhere in a block names are names."""
-    if re.match(r"\s*#\s*(title|description|remedy)\s*:", line):
-        return line
-    pieces = re.split(r"(remedy:\s*(?:\"(?:[^\"\\]|\\.)*\"|[^,}]*))", line)
-    return "".join(
-        piece if piece.startswith("remedy:") else NAMED.sub(lambda found: mapping[found[0]], piece) for piece in pieces
-    )
+    """Only what stands under a key that names something; titles, remedies and prose are for people."""
+    return STATED.sub(lambda found: found[1] + NAMED.sub(lambda name: mapping[name[0]], found[2]), line)
 
 
 def _code(line: str, mapping: Names) -> str:
@@ -163,7 +158,7 @@ def _json(value: Any, mapping: Names) -> Any:
 def _moved(limits: Any) -> Any:
     """Every threshold is another number."""
     if isinstance(limits, dict):
-        return {key: _moved(inner) for key, inner in limits.items()}
+        return {key: inner if key == "count" else _moved(inner) for key, inner in limits.items()}
     if isinstance(limits, list):
         return [_moved(inner) for inner in limits]
     return limits + 1 if isinstance(limits, int) and not isinstance(limits, bool) else limits
