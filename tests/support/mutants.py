@@ -189,8 +189,8 @@ def _verdict(copy: Path, only: str) -> Fate:
 
 
 def sample(everything: list[Mutant], size: int, seed: int) -> list[Mutant]:
-    """A share of the mutants, spread over all files: the same for the same seed."""
-    if len(everything) <= size:
+    """A share of the mutants, the same for the same seed; a size of 0 is all of them."""
+    if not 0 < size < len(everything):
         return everything
     return sorted(random.Random(seed).sample(everything, size), key=lambda mutant: (mutant.path, mutant.start))
 
