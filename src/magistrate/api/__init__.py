@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from magistrate.api.app import create
-from magistrate.api.server import serve
+from magistrate.api.server import Address, serve
 
-__all__ = ["create", "serve"]
+__all__ = ["Address", "create", "serve"]

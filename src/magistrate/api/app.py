@@ -17,6 +17,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
 from typing import Any, Final
 
 import uuid_utils
@@ -28,14 +29,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from magistrate.api import describe, events, executions, health, intents, people, problems, records, warrants, wire
+from magistrate.api import (
+    describe,
+    events,
+    executions,
+    health,
+    intents,
+    nonces,
+    people,
+    problems,
+    records,
+    warrants,
+    wire,
+)
 from magistrate.api.auth import Authenticator
 from magistrate.api.metrics import Metrics
+from magistrate.api.nonces import leave, take_up
 from magistrate.api.visit import Endpoint, Porch, Visit
 from magistrate.core.errors import Broken, MagistrateError, Malformed, Unauthenticated, Unavailable
 from magistrate.engine.installation import Installation, Principal
 from magistrate.engine.setup import Setup
-from magistrate.keys.nonces import NonceMemory, after_crash
+from magistrate.keys.nonces import NonceMemory
 
 NOBODY: Final = Principal("", "", "none")
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
@@ -67,16 +81,19 @@ def create(
     *,
     begun: Callable[[], Awaitable[None]] | None = None,
     nonces: NonceMemory | None = None,
+    folder: Path | None = None,
     authorities: Collection[str] = (),
 ) -> FastAPI:
     """The application over an open installation.
 
     `begun` is awaited once the first operator has begun the ledger. `nonces` is the memory of signed requests; without
-    one, whatever may have been signed before now is refused. `authorities` are names this service answers to beside
-    its own address: that of a proxy, or of its certificate.
+    one it is taken up from `folder`, where an orderly stop leaves it. With neither, each start but the first refuses
+    for some seconds what may have been signed before it. `authorities` are names this service answers to beside its
+    own address: that of a proxy, or of its certificate.
     """
-    memory = nonces if nonces is not None else NonceMemory(after_crash(house.now()))
-    porch = Porch(house, setup, Authenticator(house, memory, authorities), Metrics(), begun or _nothing)
+    memory = nonces or take_up(folder, fresh=house.store.size == 0, now=house.now())
+    auth = Authenticator(house, memory, authorities)
+    porch = Porch(house, setup, auth, Metrics(), begun or _nothing, lambda: leave(folder, memory))
     app = FastAPI(
         title="Magistrate",
         openapi_url=None,

@@ -183,7 +183,8 @@ def _parameter(where: str, name: str, schema: Mapping[str, Any]) -> dict[str, An
 def _answer(endpoint: Endpoint, status: int, name: str) -> dict[str, Any]:
     said: dict[str, Any] = {"description": "Not modified" if status == 304 else endpoint.summary}
     if status != 304:
-        said["content"] = {endpoint.media: {"schema": _ref(name) if name else TEXT}}
+        media = MEDIA_TYPE if status >= 400 else endpoint.media
+        said["content"] = {media: {"schema": _ref(name) if name else TEXT}}
     return said
 
 

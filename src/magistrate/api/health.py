@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from magistrate.api import wire
+from magistrate.api import problems, wire
 from magistrate.api.auth import local
 from magistrate.api.visit import Endpoint, Visit
 from magistrate.core import canonical
@@ -30,10 +30,11 @@ async def readyz(visit: Visit) -> Response:
         "store": await _store(house),
         "clock": _clock(house),
     }
-    ready = all(said == "ok" for said in checks.values())
-    return wire.reply(
-        {"ready": ready, "checks": checks}, 200 if ready else 503, None if ready else {"retry-after": "2"}
-    )
+    wrong = [said for said in checks.values() if said != "ok"]
+    if not wrong:
+        return wire.reply({"ready": True, "checks": checks})
+    detail = f"not ready: {', '.join(wrong)}"
+    return problems.plain(503, wrong[0], detail, {"retry-after": "2"}, ready=False, checks=checks)
 
 
 def _gate(house: Installation) -> str:

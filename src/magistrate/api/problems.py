@@ -76,9 +76,9 @@ def problem(error: MagistrateError) -> Response:
     return _response(status, said, headers)
 
 
-def plain(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+def plain(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
     """The problem document of something that is no error of ours: an unknown route, a method, a fault."""
-    return _response(status, _said(status, code, detail, ""), dict(headers or {}))
+    return _response(status, {**_said(status, code, detail, ""), **more}, dict(headers or {}))
 
 
 def _said(status: int, code: str, detail: str, hint: str) -> dict[str, Any]:

@@ -92,6 +92,11 @@ class Address:
         made.bind(where)
         return made
 
+    def free(self) -> None:
+        """Take a Unix socket's name away again."""
+        if self.unix is not None:
+            self.unix.unlink(missing_ok=True)
+
     def url(self, bound: socket.socket) -> str:
         """The address as a client writes it."""
         if self.unix is not None:
@@ -120,28 +125,30 @@ async def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM, then stop accepting, finish what is in flight, and await `stop`.
 
-    `ready` is told the address, with the real port, once connections are accepted. All of the end takes at most
-    `seconds`; a second signal does not wait for what is in flight.
+    `ready` is told the address, real port and all, once connections are accepted; if it raises, the service ends. All
+    of the end takes at most `seconds`; a second signal does not wait for what is in flight.
 
     Raises:
         Refused, Unavailable: see `Address.bind`.
+        Whatever `ready` raises.
     """
     bound = address.bind()
     loop = asyncio.get_running_loop()
-    server = _Server(_config(app, address), app.state.porch.stopping, lambda: ready(address.url(bound)))
+    server = _Server(_config(app, address), app.state.porch.stopping)
     with _signals(server):
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         try:
+            if await server.up(serving):
+                ready(address.url(bound))
             await asyncio.wait({serving})
         finally:
-            server.should_exit = True
-            began = server.asked_at or loop.time()
+            server.ask_to_end()
             await asyncio.wait({serving})
             for connection in tuple(server.server_state.connections):
                 connection.transport.abort()
-            await _stopped(stop, max(1.0, seconds - (loop.time() - began)))
-            if address.unix is not None:
-                address.unix.unlink(missing_ok=True)
+            app.state.porch.leave()
+            await _stopped(stop, max(1.0, seconds - (loop.time() - server.asked_at)))
+            address.free()
         serving.result()
 
 
@@ -179,7 +186,7 @@ def _signals(server: _Server) -> Iterator[None]:
         return
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.ask_to_end)
+        loop.add_signal_handler(number, server.signalled)
     try:
         yield
     finally:
@@ -190,19 +197,30 @@ def _signals(server: _Server) -> Iterator[None]:
 class _Server(uvicorn.Server):
     """A server whose end we decide, and whose streams end with it."""
 
-    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
         super().__init__(config)
         self.asked_at = 0.0
         self._stopping = stopping
-        self._ready = ready
+        self._up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._ready()
+        self._up.set()
+
+    async def up(self, serving: asyncio.Task[None]) -> bool:
+        """Whether it came to accept connections."""
+        up = asyncio.ensure_future(self._up.wait())
+        await asyncio.wait({up, serving}, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        return self._up.is_set()
+
+    def signalled(self) -> None:
+        """Begin the end; the second time, do not wait for what is in flight."""
+        self.force_exit = self.should_exit
+        self.ask_to_end()
 
     def ask_to_end(self) -> None:
-        """Begin the end; asked twice, do not wait for what is in flight."""
-        self.force_exit = self.should_exit
+        """Begin the end, and note when."""
         self.should_exit = True
         self.asked_at = self.asked_at or asyncio.get_running_loop().time()
         self._stopping.set()

@@ -30,6 +30,7 @@ class Porch:
     auth: Authenticator
     metrics: Metrics
     begun: Callable[[], Awaitable[None]]
+    leave: Callable[[], None]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
 
