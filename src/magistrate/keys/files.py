@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from magistrate.core.canonical import canonical, load_canonical
 from magistrate.core.errors import Broken, Forged, MagistrateError, Malformed, Unavailable
@@ -35,7 +35,7 @@ OrNone = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")]
 class KeyFile(Document):
     """What a key file says; `lock` names the installation key that sealed it, `salt` belongs to a passphrase."""
 
-    v: Literal[1]
+    v: Annotated[int, Field(ge=1, le=1)]  # a Literal would take true for 1
     role: Role
     key_id: Digest
     public_key: Hex32

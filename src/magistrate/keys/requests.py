@@ -30,6 +30,7 @@ WINDOW: Final = 60  # seconds a signature may be old
 AHEAD: Final = 5  # seconds a sender's clock may be ahead of ours
 LONGEST: Final = 1024  # characters of a signature field; ours have about 300
 
+_COVERED = http_sf.innerlist.ser_innerlist((list(COVERED), {}))
 _NONCE = re.compile(r"[A-Za-z0-9_-]{22,86}")  # at least 128 bits in base64url
 _METHOD = re.compile(r"[A-Z]{1,16}")
 _AUTHORITY = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?")
@@ -196,16 +197,17 @@ def _fields(headers: Iterable[tuple[str, str]]) -> tuple[str, str, str]:
 
 def _claim(signature_input: str, signature: str) -> _Claim:
     """Return what the two fields say, if they are one signature of our one shape."""
-    input_label, (covered, parameters) = _only_member(signature_input, "signature-input")
+    input_label, (_covered, parameters) = _only_member(signature_input, "signature-input")
     label, (value, extra) = _only_member(signature, "signature")
     if label != input_label:
         _refuse("label", "signature and signature-input carry different labels")
     if not isinstance(value, bytes) or len(value) != 64 or extra:
         _refuse("malformed", "the signature is not 64 bytes")
-    if covered != [(name, {}) for name in COVERED]:
+    said = signature_input.removeprefix(f"{label}=")
+    if not said.startswith(_COVERED):  # compared as written: to the parser a token equals a string
         _refuse("components", f"the signature covers exactly {' '.join(COVERED)}, in this order")
     created, nonce, key_id = _judged(parameters)
-    return _Claim(created, nonce, key_id, signature_input.removeprefix(f"{label}="), value)
+    return _Claim(created, nonce, key_id, said, value)
 
 
 def _only_member(value: str, field: str) -> tuple[str, tuple[object, dict[str, object]]]:
@@ -231,16 +233,17 @@ def _duplicate(key: str, _context: str) -> NoReturn:
 
 def _judged(parameters: dict[str, object]) -> tuple[int, str, str]:
     """Return created, nonce and key id, if the parameters are ours."""
-    created, nonce, key_id = parameters.get("created"), parameters.get("nonce"), parameters.get("keyid")
-    if parameters.get("alg") != ALGORITHM:
+    texts = {name: value for name, value in parameters.items() if isinstance(value, str)}  # a token is none
+    created, nonce, key_id = parameters.get("created"), texts.get("nonce", ""), texts.get("keyid")
+    if texts.get("alg") != ALGORITHM:
         _refuse("algorithm", f"alg is {ALGORITHM}, always stated")
-    if parameters.get("tag") != TAG:
+    if texts.get("tag") != TAG:
         _refuse("tag", f"tag is {TAG}, always stated")
-    if not isinstance(nonce, str) or _NONCE.fullmatch(nonce) is None:
+    if _NONCE.fullmatch(nonce) is None:
         _refuse("nonce", "nonce is 22 to 86 characters of base64url")
     if type(created) is not int:
         _refuse("created", "created is a whole number of seconds since 1970")
-    if not isinstance(key_id, str):
+    if key_id is None:
         _refuse("key", "keyid is the signer's key_id")
     if parameters.keys() != PARAMETERS:
         _refuse("parameters", f"the parameters are exactly {' '.join(sorted(PARAMETERS))}")
