@@ -35,7 +35,6 @@ from magistrate.api import (
     executions,
     health,
     intents,
-    nonces,
     people,
     problems,
     records,
@@ -91,7 +90,7 @@ def create(
     for some seconds what may have been signed before it. `authorities` are names this service answers to beside its
     own address: that of a proxy, or of its certificate.
     """
-    memory = nonces or take_up(folder, fresh=house.store.size == 0, now=house.now())
+    memory = nonces if nonces is not None else take_up(folder, fresh=house.store.size == 0, now=house.now())
     auth = Authenticator(house, memory, authorities)
     porch = Porch(house, setup, auth, Metrics(), begun or _nothing, lambda: leave(folder, memory))
     app = FastAPI(
