@@ -36,6 +36,7 @@ def _whoever(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
+    del version  # its callback has printed it
     CONTEXT.profile, CONTEXT.url = profile, url
 
 

@@ -1,4 +1,4 @@
-"""What `up --demo` brings along: the target it acts on, and the demo's people with their credentials on this machine."""
+"""What `up --demo` brings along: the target it acts on, and people with their credentials on this machine."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def submit(
 ) -> None:
     """Propose an action. Exit 0 warranted, 3 denied, 4 waiting.
 
-    Example: echo '{"action": "service.restart", "target": "api-gateway-staging", "parameters": {}}' | magistrate intent submit -
+    Example: magistrate intent submit deploy.json --wait
     """
     client = me().client
     answer = client.post("/v1/intents", read_json(file), key=key)

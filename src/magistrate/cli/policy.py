@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -115,9 +115,8 @@ def newest_bundle() -> Path:
     """
     folder = Path(os.environ.get("MAGISTRATE_BUNDLES") or shipped.folder("bundles"))
     try:
-        index = canonical.load((folder / "index.json").read_bytes())
+        index: Any = canonical.load((folder / "index.json").read_bytes())
     except OSError:
         raise Unavailable("bundle.none", f"no bundles lie in {folder}", hint="magistrate policy build") from None
-    rows = index["bundles"] if isinstance(index, dict) else []
-    newest = max(rows, key=lambda row: row["sequence"])  # type: ignore[arg-type,index,return-value]
-    return folder / f"{str(newest['digest']).removeprefix('sha256:')}.tar.gz"  # type: ignore[index,call-overload]
+    newest = max(index["bundles"], key=lambda row: row["sequence"])
+    return folder / f"{newest['digest'].removeprefix('sha256:')}.tar.gz"

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from magistrate import api
 from magistrate.cli import say
+from magistrate.cli.demo_world import World
 from magistrate.cli.policy import newest_bundle
 from magistrate.cli.service import hold_port, write_service
 from magistrate.core.errors import Malformed, Unavailable
@@ -38,8 +41,6 @@ class Start:
 
 async def run(start: Start, binary: Binary) -> None:
     """Run until told to stop; then finish what is in flight and leave nothing behind."""
-    from magistrate.cli.demo_world import World  # the demo's target and people, only where asked for
-
     hold_port(start.port)
     world = World(start.data) if start.demo else None
     bundle = start.bundle
@@ -66,28 +67,27 @@ async def run(start: Start, binary: Binary) -> None:
             world.close()
 
 
-async def _serve(start: Start, opened: Open, world: object) -> None:
-    from magistrate.cli.demo_world import World
-
+async def _serve(start: Start, opened: Open, world: World | None) -> None:
     async def ready(url: str) -> None:
+        """What is done once the address answers: set-up where it is due, then the gate is armed."""
         write_service(start.data, url, opened.house.origin)
         code = opened.setup.new_code(lambda: os.urandom(CODE_BYTES).hex()) if not opened.setup.done else ""
-        if isinstance(world, World):
-            await asyncio.to_thread(world.people, url, code, start.people, start.state)
         await opened.begin()
+        if world is not None:
+            await asyncio.to_thread(world.people, url, code, start.people, start.state)
         say.words(f"  ready {_since(start)}")
-        if isinstance(world, World):
+        if world is not None:
             world.tell(url, start.people)
-        else:
-            say.words(f"listening at {url}")
-            if code:
-                say.words(f"set it up within 15 minutes: magistrate operators setup {code} --id YOUR-NAME")
+            return
+        typer.echo(url)
+        if code:
+            say.words(f"set it up within 15 minutes: magistrate operators setup {code} --id YOUR-NAME")
 
     async def stop() -> None:
         (start.data / "service.json").unlink(missing_ok=True)
         await opened.close()
 
-    app = api.create(opened.house, opened.setup, begin=opened.begin)
+    app = api.create(opened.house, opened.setup, begun=opened.begin, folder=start.data)
     await api.serve(app, host=start.host, port=start.port, ready=ready, stop=stop)
 
 

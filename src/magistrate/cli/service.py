@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import uvloop
 
 from magistrate.cli import places, say
 from magistrate.cli.me import CONTEXT, Json
@@ -82,7 +82,7 @@ def up(
             port=port,
             began=time.monotonic(),
         )
-        asyncio.run(run(start, find_opa()))
+        uvloop.run(run(start, find_opa()))
 
 
 def _running(folder: Path) -> str:
