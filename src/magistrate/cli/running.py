@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from magistrate.cli import say
 from magistrate.cli.demo_world import World
 from magistrate.cli.policy import newest_bundle
 from magistrate.cli.service import hold_port, write_service
-from magistrate.core.errors import Malformed, Unavailable
+from magistrate.core.errors import MagistrateError, Malformed, Unavailable
 from magistrate.engine.opening import Open, Settings, open_installation
 from magistrate.keys import private
 from magistrate.policy.binary import Binary
@@ -68,8 +69,27 @@ async def run(start: Start, binary: Binary) -> None:
 
 
 async def _serve(start: Start, opened: Open, world: World | None) -> None:
-    async def ready(url: str) -> None:
-        """What is done once the address answers: set-up where it is due, then the gate is armed."""
+    beginning: list[asyncio.Task[None]] = []
+
+    def ready(url: str) -> None:
+        beginning.append(asyncio.create_task(_begin(start, opened, world, url)))
+
+    async def stop() -> None:
+        (start.data / "service.json").unlink(missing_ok=True)
+        for task in beginning:
+            task.cancel()
+        await opened.close()
+
+    app = api.create(opened.house, opened.setup, begun=opened.begin, folder=start.data)
+    await api.serve(app, api.Address(host=start.host, port=start.port), ready=ready, stop=stop)
+    for task in beginning:
+        if not task.cancelled():
+            task.result()
+
+
+async def _begin(start: Start, opened: Open, world: World | None, url: str) -> None:
+    """What is done once the address answers: set-up where it is due, then the gate is armed."""
+    try:
         write_service(start.data, url, opened.house.origin)
         code = opened.setup.new_code(lambda: os.urandom(CODE_BYTES).hex()) if not opened.setup.done else ""
         await opened.begin()
@@ -82,13 +102,9 @@ async def _serve(start: Start, opened: Open, world: World | None) -> None:
         typer.echo(url)
         if code:
             say.words(f"set it up within 15 minutes: magistrate operators setup {code} --id YOUR-NAME")
-
-    async def stop() -> None:
-        (start.data / "service.json").unlink(missing_ok=True)
-        await opened.close()
-
-    app = api.create(opened.house, opened.setup, begun=opened.begin, folder=start.data)
-    await api.serve(app, host=start.host, port=start.port, ready=ready, stop=stop)
+    except MagistrateError:
+        os.kill(os.getpid(), signal.SIGTERM)  # a service that could not be set up is none
+        raise
 
 
 def _since(start: Start) -> str:
