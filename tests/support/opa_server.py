@@ -41,10 +41,18 @@ class Rego:
         Raises:
             AssertionError: OPA erred, warned, or gave nothing.
         """
+        return self.strictly(f"magistrate/{document}", question)
+
+    def strictly(self, path: str, question: dict[str, Any]) -> Any:
+        """What stands at a path of data for this input, builtin errors being errors.
+
+        Raises:
+            AssertionError: OPA erred, warned, or gave nothing.
+        """
         body = json.dumps({"input": question})
         self._link.request(
             "POST",
-            f"/v1/data/magistrate/{document}?strict-builtin-errors=true",
+            f"/v1/data/{path}?strict-builtin-errors=true",
             body,
             {"Content-Type": "application/json"},
         )
@@ -83,7 +91,9 @@ def served(rego: Path = REGO) -> Iterator[Rego]:
         address = str(Path(folder) / "s")
         arguments = [opa(), "run", "-s", "-b", str(built(Path(folder), rego)), "-a", f"unix://{address}"]
         quiet = ["--skip-version-check", "--log-level", "error"]
-        with subprocess.Popen([*arguments, *quiet], env={"TZ": "UTC"}, stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            [*arguments, *quiet], env={"TZ": "UTC"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             link = Rego(address)
             try:
                 _await(link, process)
