@@ -125,3 +125,23 @@ def test_rows_are_updated_through_their_key(store):
     ).fetchall()
     assert any("SEARCH intents USING INDEX" in step[3] for step in plan)
     assert not any("SCAN intents" in step[3] for step in plan)
+
+
+@pytest.mark.parametrize(
+    "by",
+    [
+        {"due_before": 5},
+        {"owner": "bot"},
+        {"state": "waiting", "due_before": 5},
+        {"state": ["live", "spent"], "owner": "bot", "due_before": 5},
+    ],
+)
+def test_lists_are_read_through_an_index(store, by):
+    """A tick over deadlines must not read every thing there ever was."""
+    asked = []
+    store._reader.conn.set_trace_callback(asked.append)
+    store.select("intents", **by)
+    store._reader.conn.set_trace_callback(None)
+    plan = store._reader.conn.execute("EXPLAIN QUERY PLAN " + asked[-1]).fetchall()
+    assert [step[3] for step in plan if step[3].startswith("SCAN")] == []
+    assert not any("autoindex" in step[3] for step in plan)

@@ -165,6 +165,12 @@ def test_a_header_with_a_wrong_field_is_refused(change):
         read_header(canonical.canonical(plain(**change)))
 
 
+def test_a_time_outside_the_calendar_is_refused():
+    raw = canonical.canonical(plain(at="2026-02-30T14:00:00Z"))
+    with pytest.raises(Malformed):
+        _ = Entry(0, leaf_hash(raw), raw, None, None).at
+
+
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"v":1,"v":1}', b"null"])
 def test_bytes_that_are_no_header_are_refused(raw):
     with pytest.raises(Malformed):

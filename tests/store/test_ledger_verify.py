@@ -157,6 +157,7 @@ def test_a_history_written_anew_without_the_key_is_found_by_the_key_alone(filled
         (with_header(5, at="2026-03-25T14:00:01Z"), "ledger.column"),
         (with_header(5, parents=["sha256:" + "ab" * 32]), "ledger.parent"),
         (with_header(5, v=2), "ledger.header"),
+        (with_header(5, at="2026-02-30T14:00:00Z"), "ledger.header"),
         (with_header(5, state=5), "ledger.header"),
         (with_header(5, body_commit="sha256:" + "ab" * 32), "ledger.body"),
     ],

@@ -320,6 +320,36 @@ async def test_erasing_takes_bodies_answers_and_bytes_and_leaves_the_tree(store,
         assert secret.encode() not in file.read_bytes()
 
 
+async def test_erasing_while_somebody_reads_is_made_good_when_they_have_gone(store, house):
+    secret = "words that must go"
+    await store.commit(lambda txn: txn.append("intent", "int-1", "waiting", body={"words": secret}, chain="int-1"))
+    reader = house.raw()
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM bodies").fetchone()
+
+    def erase(txn):
+        txn.append("redaction", "int-1", body={"owner": ""}, chain="int-1")
+        txn.erase("int-1")
+
+    await store.commit(erase)
+    wal = house.path.with_name("ledger.db-wal")
+    assert secret.encode() in wal.read_bytes()
+    reader.close()
+    for _ in range(100):
+        if not wal.stat().st_size:
+            break
+        await asyncio.sleep(0.05)
+    assert wal.stat().st_size == 0
+    assert store.stopped is None
+
+
+async def test_a_wal_that_cannot_be_copied_back_stops_nothing(store, step):
+    store._ledger.conn = Failing(store._conn, "PRAGMA wal_checkpoint", failure(sqlite3.SQLITE_FULL))
+    store._ledger.tidy()
+    await store.commit(step(1))
+    assert store.size == 1
+
+
 # -- failure to write
 
 

@@ -13,12 +13,13 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from magistrate.core import canonical
 from magistrate.core.errors import Absent, Broken, Malformed
 from magistrate.core.merkle import leaf_hash
-from magistrate.core.values import DIGEST, IDENTIFIER, MOMENT, moment, unix
+from magistrate.core.values import DIGEST, IDENTIFIER, MOMENT, moment
 
 VERSION = 1
 SALT_SIZE = 32
@@ -151,6 +152,13 @@ def _hold_shape(header: Header) -> None:
         raise Malformed("entry.header", "state is a lifecycle's word, or empty", pointer="/state")
 
 
+def _seconds(at: str) -> int:
+    try:
+        return int(datetime.fromisoformat(at).timestamp())  # its form was checked; an audit reads millions
+    except ValueError:
+        raise Malformed("entry.header", f"{at} is no time of the calendar", pointer="/at") from None
+
+
 class Entry:
     """An entry as the ledger holds it; its header is read once, when first asked for."""
 
@@ -202,7 +210,7 @@ class Entry:
     def at(self) -> int:
         """Seconds since 1970; the header writes it as a UTC time."""
         if self._at is None:
-            self._at = unix(self.head.at)
+            self._at = _seconds(self.head.at)
         return self._at
 
     @property

@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from magistrate.core.checkpoint import Checkpoint, signed
-from magistrate.core.errors import Broken, MagistrateError, Unavailable
+from magistrate.core.errors import Broken, Unavailable
 from magistrate.core.merkle import Frontier, frontier_at
 from magistrate.core.signature import Signer
+from magistrate.store.connect import BUSY_MS
 from magistrate.store.rows import Key, Layer, Row, insert, read_owned, read_row, write_rows
 from magistrate.store.tree import node_reader
 from magistrate.store.txn import Fold, Need, Remembered, Txn, Work, hold_needs
 
 CACHE_ROWS = 4096
 RECENT = 4096
+TIDY_MS = 20  # an audit may read for minutes: the writer does not wait for it
 CACHE_BYTES = 16 * 1024 * 1024
 
 # After these the database certainly is as it was: no room, or somebody else held it
@@ -75,6 +77,7 @@ class Ledger:
         self._recent: dict[bytes, None] = {}  # leaves of late: most parents are among them
         self.broken: Unavailable | None = None
         self.committing = False
+        self.unclean = False  # the WAL may still hold what was erased
         self.commits = 0
         self.tail = read_tail(conn, origin)
 
@@ -102,7 +105,8 @@ class Ledger:
                 self._recent = {}
             self._recent |= batch.leaves
             if batch.erased:
-                self.tidy(whole=True)
+                self.unclean = True
+                self.tidy()
 
     def committed(self, table: str, id_: str) -> Row | None:
         """The committed row; read by the writing thread only."""
@@ -126,9 +130,17 @@ class Ledger:
         row = self._cache.rows.get((table, id_))
         return row.copy() if row is not None else None
 
-    def tidy(self, *, whole: bool = False) -> None:
-        """Copy the WAL back into the database; `whole` also empties it, so that what was erased is gone from it."""
-        self.conn.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if whole else 'PASSIVE'})")
+    def tidy(self) -> None:
+        """Copy the WAL back into the database; after an erasing also empty it, so that what was erased is gone."""
+        try:
+            if not self.unclean:
+                self.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                return
+            self.conn.execute(f"PRAGMA busy_timeout={TIDY_MS}")
+            self.unclean = bool(self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+            self.conn.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        except sqlite3.Error:
+            return  # the WAL stays as it is and this is tried again; a COMMIT tells when the disk is full
 
     def _undo(self, steps: Sequence[Step], error: Exception) -> None:
         """Forget the batch. If the database may hold some of it, write nothing more until it was opened anew."""
@@ -141,7 +153,7 @@ class Ledger:
             if self.conn.in_transaction:
                 self.conn.execute("ROLLBACK")
             certain = certain and read_tail(self.conn, self.origin).frontier == self.tail.frontier
-        except (sqlite3.Error, MagistrateError):
+        except Exception:  # noqa: BLE001  whatever it is: then nothing is certain
             certain = False
         told = Unavailable("store.failed", f"nothing was written: {error}")
         if not certain:

@@ -299,8 +299,10 @@ class Store:
 
     def _gathered(self, *, idle: bool) -> list[_Job | None]:
         """What waits; or nothing, after a while in which mark and WAL want care."""
-        owing = self._marked != self.size and self._stopped is None
-        wait = MARK_SECONDS if owing else None if idle else IDLE_SECONDS
+        if self._marked != self.size and self._stopped is None:
+            wait: float | None = MARK_SECONDS
+        else:
+            wait = None if idle and not self._ledger.unclean else IDLE_SECONDS
         try:
             first = self._queue.get(timeout=wait)
         except queue.Empty:

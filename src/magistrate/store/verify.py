@@ -131,10 +131,10 @@ class _Reading:
         entry = Entry(seq, leaf, header, salt, body)
         try:
             entry.hold()
-            head = entry.head
+            head, said_at = entry.head, entry.at
         except Malformed as error:
             raise Broken("ledger.header", f"entry {seq}: {error.detail}") from error
-        if (head.kind, head.subject, entry.at) != (kind, subject, at):
+        if (head.kind, head.subject, said_at) != (kind, subject, at):
             raise Broken("ledger.column", f"entry {seq}: its columns are not what its header says")
         self._place(entry)
         self.frontier, made = self.frontier.append(leaf)
