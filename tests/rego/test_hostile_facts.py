@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,27 +53,53 @@ def done(rego: Rego) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def _judged(
+    rego: Rego, name: str, question: dict[str, Any], observations: list[dict[str, Any]], **execution: Any
+) -> Any:
+    done = {"state": "succeeded", "started": 1000, "ended": 1000, **execution}
+    return rego.strictly(f"policies/{name}/deviation", {**question, "execution": done, "observations": observations})
+
+
+def _everywhere(value: Any, depth: int) -> dict[str, Any]:
+    """Facts that say `value` wherever a policy may look, at this depth."""
+    if depth == 0:
+        return dict.fromkeys(("services", "runs", "sent", "last"), value)
+    if depth == 1:
+        return {"services": {"api-gateway": value}, "runs": {"orders-by-day": value, "free": value}, "sent": value}
+    service = dict.fromkeys(("version", "restarts", "replicas"), value)
+    return {
+        "services": {"api-gateway": service},
+        "runs": {name: {"count": value, "rows": value} for name in ("orders-by-day", "free")},
+        "last": dict.fromkeys(("order", "amount", "to"), value),
+        "sent": value,
+    }
+
+
+def test_every_wrong_value_at_every_place_is_judged(rego: Rego, done: list[tuple[str, dict[str, Any]]]):
+    values = [*questions.WRONG, "1.2.3", 5]
+    for name, question in done:
+        source = question["warrant"]["evidence"][0]
+        for depth, before, after in itertools.product(range(3), values, values):
+            pair = (("before", _everywhere(before, depth)), ("after", _everywhere(after, depth)))
+            seen = [{"source": source, "phase": phase, "facts": facts} for phase, facts in pair]
+            assert isinstance(_judged(rego, name, question, seen), list)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_policy_breaks_on_what_anyone_reports(
     rego: Rego, done: list[tuple[str, dict[str, Any]]], data: st.DataObject
 ):
     name, question = data.draw(st.sampled_from(done))
-    sources = st.sampled_from([*question["warrant"]["evidence"], "holder"])
+    counted = st.sampled_from(question["warrant"]["evidence"])
+    facts = SHAPED | FACTS
+    source = data.draw(counted)
+    pair = [{"source": source, "phase": phase, "facts": data.draw(facts)} for phase in ("before", "after")]
     phases = st.sampled_from(["before", "during", "after"])
-    observed = st.fixed_dictionaries({"source": sources, "phase": phases, "facts": SHAPED | FACTS})
+    other = st.fixed_dictionaries({"source": counted | st.just("holder"), "phase": phases, "facts": facts})
 
-    said = rego.strictly(
-        f"policies/{name}/deviation",
-        {
-            **question,
-            "execution": {
-                "state": data.draw(st.sampled_from(STATES)),
-                "started": 1000,
-                "ended": data.draw(st.integers(0, 2000)),
-            },
-            "observations": data.draw(st.lists(observed, max_size=4)),
-        },
-    )
+    others = data.draw(st.lists(other, max_size=2))
+    execution = {"state": data.draw(st.sampled_from(STATES)), "ended": data.draw(st.integers(0, 2000))}
+    said = _judged(rego, name, question, pair + others, **execution)
 
     assert all(one["seen"]["pointer"].startswith("/") and one["seen"]["source"] for one in said)
