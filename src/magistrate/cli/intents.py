@@ -76,15 +76,7 @@ def ls(state: State = "", limit: int = 50, as_json: Json = False) -> None:
 
 
 def _row(shown: dict[str, Any]) -> dict[str, Any]:
-    intent_ = shown["intent"]
-    return {
-        "intent_id": intent_["intent_id"],
-        "state": shown["state"],
-        "tier": shown["decision"]["terms"]["tier"] if shown.get("decision") else "",
-        "action": intent_["action"],
-        "target": intent_["target"],
-        "by": intent_["proposer"]["id"],
-    }
+    return {**shown, "by": shown["proposer"]["id"]}
 
 
 @intent.command("show")
@@ -182,10 +174,10 @@ def watch(every: Annotated[float, typer.Option(help="Seconds between looks.")] =
     client, known = me().client, set[str]()
     while True:
         for item in client.get("/v1/approvals", state="pending", limit=200)["items"]:
-            row = _row(item)
-            if row["intent_id"] not in known:
-                known.add(row["intent_id"])
-                typer.echo(f"{row['intent_id']}  {row['tier']}  {row['action']} {row['target']} by {row['by']}")
+            if item["intent_id"] not in known:
+                known.add(item["intent_id"])
+                by = item["proposer"]["id"]
+                typer.echo(f"{item['intent_id']}  {item['tier']}  {item['action']} {item['target']} by {by}")
         if once:
             return
         time.sleep(every)

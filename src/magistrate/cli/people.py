@@ -123,9 +123,7 @@ def finish(intent_id: Annotated[str, typer.Argument(metavar="INTENT")], as_json:
     Example: magistrate operators finish int-0198...
     """
     client = me().client
-    shown = client.get(f"/v1/intents/{intent_id}")
-    warrant = client.get(f"/v1/warrants/{shown['warrant_id']}")["warrant"] if shown["warrant_id"] else None
-    _tell(operator.finish(client, {**shown, "warrant": warrant}), as_json=as_json)
+    _tell(operator.finish(client, client.get(f"/v1/intents/{intent_id}")), as_json=as_json)
 
 
 @operators.command("ls")

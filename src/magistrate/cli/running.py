@@ -17,7 +17,7 @@ from magistrate.cli import say
 from magistrate.cli.demo_world import World
 from magistrate.cli.policy import newest_bundle
 from magistrate.cli.service import hold_port, write_service
-from magistrate.core.errors import MagistrateError, Malformed, Unavailable
+from magistrate.core.errors import Malformed, Unavailable
 from magistrate.engine.opening import Open, Settings, open_installation
 from magistrate.keys import private
 from magistrate.policy.binary import Binary
@@ -72,7 +72,9 @@ async def _serve(start: Start, opened: Open, world: World | None) -> None:
     beginning: list[asyncio.Task[None]] = []
 
     def ready(url: str) -> None:
-        beginning.append(asyncio.create_task(_begin(start, opened, world, url)))
+        task = asyncio.create_task(_begin(start, opened, world, url))
+        task.add_done_callback(_end_with)
+        beginning.append(task)
 
     async def stop() -> None:
         (start.data / "service.json").unlink(missing_ok=True)
@@ -89,22 +91,24 @@ async def _serve(start: Start, opened: Open, world: World | None) -> None:
 
 async def _begin(start: Start, opened: Open, world: World | None, url: str) -> None:
     """What is done once the address answers: set-up where it is due, then the gate is armed."""
-    try:
-        write_service(start.data, url, opened.house.origin)
-        code = opened.setup.new_code(lambda: os.urandom(CODE_BYTES).hex()) if not opened.setup.done else ""
-        await opened.begin()
-        if world is not None:
-            await asyncio.to_thread(world.people, url, code, start.people, start.state)
-        say.words(f"  ready {_since(start)}")
-        if world is not None:
-            world.tell(url, start.people)
-            return
-        typer.echo(url)
-        if code:
-            say.words(f"set it up within 15 minutes: magistrate operators setup {code} --id YOUR-NAME")
-    except MagistrateError:
-        os.kill(os.getpid(), signal.SIGTERM)  # a service that could not be set up is none
-        raise
+    write_service(start.data, url, opened.house.origin)
+    code = opened.setup.new_code(lambda: os.urandom(CODE_BYTES).hex()) if not opened.setup.done else ""
+    await opened.begin()
+    if world is not None:
+        await asyncio.to_thread(world.people, url, code, start.people, start.state)
+    say.words(f"  ready {_since(start)}")
+    if world is not None:
+        world.tell(url, start.people)
+        return
+    typer.echo(url)
+    if code:
+        say.words(f"set it up within 15 minutes: magistrate operators setup {code} --id YOUR-NAME")
+
+
+def _end_with(task: asyncio.Task[None]) -> None:
+    """A service that could not be set up is none."""
+    if not task.cancelled() and task.exception() is not None:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _since(start: Start) -> str:

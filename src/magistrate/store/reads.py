@@ -56,11 +56,14 @@ class Reader:
         state: str | Iterable[str] | None = None,
         owner: str | None = None,
         due_before: int | None = None,
+        due_from: int | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> list[Row]:
-        """Rows in order of id; `due_before` wants a deadline that has come by then."""
-        tests, values = _tests({"owner = ?": owner, "due > 0 AND due <= ?": due_before, "id > ?": after})
+        """Rows in order of id; `due_before` wants a deadline that has come by then, `due_from` none before it."""
+        tests, values = _tests(
+            {"owner = ?": owner, "due > 0 AND due <= ?": due_before, "due >= ?": due_from, "id > ?": after}
+        )
         if owner is not None:
             tests.append("owner <> ''")  # lets the index on owners answer
         if state is not None:

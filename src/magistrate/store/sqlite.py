@@ -169,11 +169,14 @@ class Store:
         state: str | Iterable[str] | None = None,
         owner: str | None = None,
         due_before: int | None = None,
+        due_from: int | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> list[Row]:
         """State rows in order of id, on the caller's thread: for few. At most 1000 whatever the limit."""
-        return self._reader.rows(table, state=state, owner=owner, due_before=due_before, after=after, limit=limit)
+        return self._reader.rows(
+            table, state=state, owner=owner, due_before=due_before, due_from=due_from, after=after, limit=limit
+        )
 
     async def rows(
         self,
@@ -182,12 +185,20 @@ class Store:
         state: str | Iterable[str] | None = None,
         owner: str | None = None,
         due_before: int | None = None,
+        due_from: int | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> list[Row]:
         """State rows in order of id, on a reading thread."""
         ask = partial(
-            self._reader.rows, table, state=state, owner=owner, due_before=due_before, after=after, limit=limit
+            self._reader.rows,
+            table,
+            state=state,
+            owner=owner,
+            due_before=due_before,
+            due_from=due_from,
+            after=after,
+            limit=limit,
         )
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 
