@@ -316,7 +316,9 @@ async def roll_back(house: Installation, execution_id: str) -> None:
     await hear(house, execution_id, News(observations=await deed.probe("after"), moves=(over,)))
 
 
-async def report(house: Installation, execution_id: str, raw: bytes) -> dict[str, Any] | None:
+async def report(
+    house: Installation, execution_id: str, raw: bytes, keep: Keep | None = None
+) -> dict[str, Any] | None:
     """What the holder says of its own execution; the source is set from the credential.
 
     Raises:
@@ -343,6 +345,7 @@ async def report(house: Installation, execution_id: str, raw: bytes) -> dict[str
             reports=(report_of(execution_id, "holder", now, claim),),
             observations=await deed.probe("after"),
             moves=tuple(moves),
+            keep=keep,
         ),
     )
 
@@ -384,7 +387,9 @@ async def reconcile(house: Installation, execution_id: str, by: str, finding: st
     await house.again(step)
 
 
-async def observe(house: Installation, principal: Principal, execution_id: str, raw: bytes) -> dict[str, Any] | None:
+async def observe(
+    house: Installation, principal: Principal, execution_id: str, raw: bytes, keep: Keep | None = None
+) -> dict[str, Any] | None:
     """What an observer saw, while the warrant it watches admits it as evidence.
 
     Raises:
@@ -397,4 +402,4 @@ async def observe(house: Installation, principal: Principal, execution_id: str, 
         raise Absent("execution.unknown", "no such execution", hint="magistrate execution ls")
     claim = parse(executions.ObservationClaim, canonical.canonical(canonical.load(raw)))
     seen = observation_of(execution_id, source, house.now(), claim)
-    return await hear(house, execution_id, News(observations=(seen,)))
+    return await hear(house, execution_id, News(observations=(seen,), keep=keep))

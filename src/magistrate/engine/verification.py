@@ -14,7 +14,7 @@ from magistrate.core.lifecycle import ended
 from magistrate.core.values import Document, moment, unix
 from magistrate.core.verification import verification_document
 from magistrate.engine import alerts, containment
-from magistrate.engine.installation import Asked, Installation, Seen, new_id
+from magistrate.engine.installation import Asked, Installation, Keep, Seen, new_id
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
@@ -39,6 +39,7 @@ class News:
     observations: tuple[dict[str, Any], ...] = ()
     moves: tuple[dict[str, Any], ...] = ()  # lifecycle bodies, each with its `state`
     final: bool = False
+    keep: Keep | None = None  # keeps the verdict for whoever brought the news, in the same commit
 
 
 @dataclass
@@ -168,6 +169,8 @@ async def _judge(
     # commit
     def write(txn: Txn) -> list[containment.Later]:
         leaves = _append_news(txn, case)
+        if news.keep:
+            news.keep(txn, execution_id, verdict)
         if asked is None or verdict is None:
             if silence is not None:
                 alerts.raise_(txn, "verification.pending", execution_id, silence.code, chain=row.data["intent_id"])
