@@ -1,0 +1,143 @@
+"""The way through the porch, as an agent and an operator go it."""
+
+from tests.api.house import LEAD, redemption, word
+
+
+async def test_an_intent_becomes_a_warrant_and_an_execution(home):
+    made = await home.intent()
+
+    assert made["decision"]["standing"]["outcome"] == "allow"
+    assert made["links"]["self"] == f"/v1/intents/{made['intent']['intent_id']}"
+    shown = await home.call("bot", "GET", made["links"]["warrant"])
+    assert shown.json()["warrant"] == made["warrant"]
+
+    started = await home.call("bot", "POST", "/v1/executions", redemption(made["warrant"]))
+    assert started.status_code == 201
+    assert started.json()["state"] == "started"
+    id_ = started.json()["execution_id"]
+    assert started.headers["location"] == f"/v1/executions/{id_}"
+
+    beat = await home.call("bot", "POST", f"/v1/executions/{id_}/heartbeat", {})
+    assert beat.json() == {"verdict": "continue"}
+    seen = await home.call(
+        "mesh-watch", "POST", f"/v1/executions/{id_}/observations", {"phase": "after", "facts": {"notes": 1}}
+    )
+    assert seen.status_code == 201
+    assert seen.json()["verification"]["verdict"] == "conforming"
+    said = await home.call("bot", "POST", f"/v1/executions/{id_}/report", {"outcome": "succeeded", "facts": {}})
+    assert said.status_code == 201
+    assert (await home.call("bot", "GET", f"/v1/executions/{id_}")).json()["state"] == "succeeded"
+
+
+async def test_an_operator_approves_what_waits_for_them(home):
+    made = await home.intent(action="note.ask")
+    assert made["warrant"] is None
+    waiting = (await home.call(LEAD, "GET", "/v1/approvals?state=pending")).json()["items"]
+    assert [item["intent"] for item in waiting] == [made["intent"]]
+
+    given = word(waiting[0], LEAD, "lead-1", home.house.now())
+    answer = await home.call(LEAD, "POST", made["links"]["approvals"], given)
+
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["warrant"]["issuer"] == {"type": "operator", "id": "lead-1"}
+    assert (await home.call(LEAD, "GET", "/v1/approvals")).json()["items"] == []
+    whole = (await home.call("bot", "GET", made["links"]["self"])).json()
+    assert whole["state"] == "warranted"
+    assert whole["warrant"] == answer.json()["warrant"]
+    assert [given["operator"] for given in whole["approvals"]] == ["lead-1"]
+
+
+async def test_a_second_word_on_what_is_decided_is_a_conflict(home):
+    made = await home.intent(action="note.ask")
+    given = word(made, LEAD, "lead-1", home.house.now())
+    await home.call(LEAD, "POST", made["links"]["approvals"], given)
+
+    again = await home.call(LEAD, "POST", made["links"]["approvals"], given)
+
+    assert again.status_code == 409
+    assert again.json()["code"] == "intent.state"
+
+
+async def test_the_chain_and_its_proofs_are_shown(home):
+    made = await home.intent()
+    chain = (await home.call("bot", "GET", made["links"]["chain"])).json()
+    assert [step["kind"] for step in chain["steps"]] == ["intent", "decision", "warrant"]
+    index = chain["steps"][1]["index"]
+
+    proof = await home.call("bot", "GET", f"/v1/entries/{index}/proof")
+    by_index = await home.call("bot", "GET", f"/v1/decisions/{index}")
+    by_leaf = await home.call("bot", "GET", f"/v1/decisions/{chain['steps'][1]['leaf']}")
+
+    assert proof.json()["leaf"] == chain["steps"][1]["leaf"]
+    assert by_index.json() == by_leaf.json()
+    assert by_index.json()["kind"] == "decision"
+
+
+async def test_what_a_person_ends_stays_ended(home):
+    made = await home.intent(action="note.ask")
+    gone = await home.call("bot", "POST", made["links"]["self"] + "/cancel", {"reason": "not needed"})
+    assert (gone.status_code, gone.json()["state"]) == (200, "cancelled")
+    assert "not needed" in gone.json()["because"]
+    assert (await home.call("bot", "POST", made["links"]["self"] + "/cancel")).status_code == 409
+
+    live = await home.intent()
+    revoked = await home.call(LEAD, "POST", live["links"]["warrant"] + "/revoke", {"reason": "enough"})
+    assert (revoked.status_code, revoked.json()["state"]) == (200, "revoked")
+    used = await home.call("bot", "POST", "/v1/executions", redemption(live["warrant"]))
+    assert used.status_code == 403
+    assert used.json()["reasons"][0]["code"] == "admission.no"
+
+
+async def test_halting_and_quarantine(home):
+    started = await home.execution()
+    halting = await home.call(LEAD, "POST", f"/v1/executions/{started['execution_id']}/halt", {"reason": "stop"})
+    assert (halting.status_code, halting.json()["state"]) == (202, "halting")
+    beat = await home.call("bot", "POST", f"/v1/executions/{started['execution_id']}/heartbeat")
+    assert beat.json()["verdict"] == "halt"
+
+    taken = await home.call(LEAD, "POST", "/v1/agents/bot/quarantine", {"reason": "odd"})
+    assert (taken.status_code, taken.json()["state"]) == (200, "quarantined")
+    assert "credential" not in taken.json()
+
+
+async def test_lists_go_on_where_they_stopped(home):
+    ids = [(await home.intent())["intent"]["intent_id"] for _ in range(5)]
+
+    first = (await home.call("bot", "GET", "/v1/intents?limit=2")).json()
+    second = (await home.call("bot", "GET", f"/v1/intents?limit=3&cursor={first['next_cursor']}")).json()
+
+    assert [item["intent_id"] for item in first["items"] + second["items"]] == ids
+    assert second["next_cursor"] is None
+    denied = (await home.call("bot", "GET", "/v1/intents?state=denied")).json()
+    assert denied["items"] == []
+
+
+async def test_each_list_answers_in_one_shape(home):
+    await home.execution()
+    for path in (
+        "/v1/intents /v1/warrants /v1/executions /v1/agents /v1/operators /v1/observers /v1/auditors /v1/alerts "
+        "/v1/keys /v1/bundles /v1/approvals"
+    ).split():
+        answer = await home.call(LEAD, "GET", path)
+        assert answer.status_code == 200, (path, answer.text)
+        assert answer.json().keys() == {"items", "next_cursor"}, path
+    assert [a["id"] for a in (await home.call(LEAD, "GET", "/v1/observers")).json()["items"]] == ["mesh-watch"]
+    assert [a["id"] for a in (await home.call(LEAD, "GET", "/v1/auditors")).json()["items"]] == ["ada"]
+
+
+async def test_a_bundle_is_its_bytes_and_its_name(home):
+    digest = (await home.call("ada", "GET", "/v1/bundles")).json()["items"][0]["digest"]
+    whole = await home.call("ada", "GET", f"/v1/bundles/{digest}")
+    assert whole.content == b"the bundle's bytes"
+    kept = await home.call("ada", "GET", f"/v1/bundles/{digest}", if_none_match=whole.headers["etag"])
+    assert (kept.status_code, kept.content) == (304, b"")
+    assert (await home.call("ada", "GET", "/v1/bundles/sha256:" + "0" * 64)).status_code == 404
+
+
+async def test_status_checkpoint_and_description(home):
+    status = (await home.call("ada", "GET", "/v1/status")).json()
+    assert (status["gate"], status["demo"]) == ("armed", False)
+    note = (await home.call("ada", "GET", "/checkpoint")).text
+    assert note.startswith(f"{home.house.origin}\n{home.size}\n")
+    said = (await home.call("ada", "GET", "/openapi.json")).json()
+    assert said["openapi"] == "3.1.0"
