@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from magistrate.core import approval as approvals
-from magistrate.core import canonical
+from magistrate.core import canonical, checkpoint
 from magistrate.core import warrant as warrants
 from magistrate.core.administration import hold_floor
 from magistrate.core.entry import Entry
@@ -81,7 +81,7 @@ def examine(data: Path, pinned: Path, *, genesis: str = "") -> Examined:
         told.entries, told.origin, told.genesis, told.erased = found.size, found.origin, found.genesis, found.erased
         if genesis and found.genesis != genesis:
             raise Broken("ledger.genesis", f"entry 0 is {found.genesis}, not the pinned {genesis}")
-        told.signed_by = _signed(path, found, pinned)
+        told.signed_by = _signed(found, pinned)
         _Meaning(told).read(path)
     except MagistrateError as broken:
         told.finding = f"{broken.code}: {broken.detail}"
@@ -91,16 +91,17 @@ def examine(data: Path, pinned: Path, *, genesis: str = "") -> Examined:
     return told
 
 
-def _signed(path: Path, found: Verified, pinned: Path) -> str:
+def _signed(found: Verified, pinned: Path) -> str:
     """Which pinned key signed the newest checkpoint."""
     keys = pins.pinned(pinned, found.origin, "checkpoint")
-    for number, key in enumerate(keys):
+    for key in keys[:-1]:
         try:
-            return verify_ledger(path, key=key).signed_by
-        except MagistrateError:
-            if number == len(keys) - 1:
-                raise
-    raise Broken("key.unpinned", f"no checkpoint key of {found.origin} is pinned")
+            checkpoint.verify(found.checkpoint, found.origin, key)
+        except Broken:
+            continue
+        return key.key_id
+    checkpoint.verify(found.checkpoint, found.origin, keys[-1])
+    return keys[-1].key_id
 
 
 def rebuilt(path: Path) -> list[str]:

@@ -121,6 +121,16 @@ class Sidecar:
             raise NoAnswer("opa.refused", "the sidecar is not running")
         return await line.ask(document, question, model)
 
+    def access(self) -> tuple[str, dict[str, str]]:
+        """The socket and the headers with which this OPA is asked past us: for measuring it bare, and nothing else.
+
+        Raises:
+            NoAnswer: it is not running.
+        """
+        if self._folder is None:
+            raise NoAnswer("opa.refused", "the sidecar is not running")
+        return str(self._folder / SOCKET), {"Authorization": f"Bearer {self._token}"}
+
     async def restart(self) -> None:
         """Kill OPA, as one does that hangs; it is started again like any other that died."""
         if self._opa is not None:
