@@ -154,7 +154,7 @@ class Home:
     def size(self) -> int:
         return self.house.store.size
 
-    async def call(self, who: str | Signer, method: str, path: str, body: Any = None, **headers: str) -> Any:
+    async def call(self, who: str | Signer, method: str, path: str, body: Any = None, **headers: Any) -> Any:
         """A request by somebody of this house (an operator's signer, an id, or nobody)."""
         raw = body if isinstance(body, bytes) else b"" if body is None else canonical.canonical(body)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -234,16 +234,17 @@ def word(shown: dict[str, Any], signer: Signer, operator: str, now: int, verdict
 
 
 @asynccontextmanager
-async def bare(folder: Path, **create_with: Any) -> Any:
+async def bare(root: Path, **create_with: Any) -> Any:
     """A house before its genesis."""
     wall = [float(NOW)]
     signer = signer_from_seed(b"c" * 32)
+    (root / "data").mkdir(mode=0o700)
     store = Store(
-        folder / "data" / "ledger.db" if (folder / "data").mkdir(mode=0o700) is None else folder,
+        root / "data" / "ledger.db",
         origin=ORIGIN,
         fold=fold,
         signer=signer,
-        mark_path=folder / "mark",
+        mark_path=root / "mark",
         clock=lambda: wall[0],
     )
     table = Table()
