@@ -127,6 +127,16 @@ def test_a_public_key_that_may_not_be_trusted_is_refused(folder, lock, made, pub
         files.load(folder, "warrant", lock)
 
 
+def test_a_sealed_file_that_states_another_key_id_is_refused(folder, lock):
+    folder.mkdir(mode=0o700)
+    signer = signer_from_seed(b"\x01" * 32)
+    stated = Signer("sha256:" + "0" * 64, signer.public, signer.sign)
+    (folder / "warrant.key").write_bytes(files._seal(b"\x01" * 32, stated, "warrant", lock))
+    (folder / "warrant.key").chmod(0o600)
+    with refused(Broken, "key.damaged"):
+        files.load(folder, "warrant", lock)
+
+
 def test_a_sealed_private_key_of_another_pair_is_refused(folder, lock):
     folder.mkdir(mode=0o700)
     stranger = signer_from_seed(b"\x01" * 32)
@@ -233,6 +243,13 @@ def test_a_key_does_not_open_what_a_passphrase_sealed_nor_the_reverse(folder, lo
         files.load(folder, "operator", PHRASE, name="bob")
 
 
+def test_a_passphrase_file_without_its_salt_is_damage(folder):
+    files.make(folder, "operator", PHRASE, name="ana")
+    rewrite(folder / "ana.key", salt="")
+    with refused(Broken, "key.damaged"):
+        files.load(folder, "operator", PHRASE, name="ana")
+
+
 def test_a_short_passphrase_is_none_and_none_shows_itself():
     with refused(Malformed, "key.passphrase_short"):
         Passphrase("elevenchars")
@@ -248,6 +265,16 @@ def test_a_rotation_takes_effect_when_the_ledger_names_the_next_key(folder, lock
     assert files.settle(folder, "warrant", lock, expected=following.signer.key_id).signer == following.signer
     assert files.load(folder, "warrant", lock).signer == following.signer
     assert files.settle(folder, "warrant", lock, expected=following.signer.key_id).signer == following.signer
+
+
+def test_a_rotation_is_on_disk_when_it_has_happened(folder, lock, made, monkeypatch):
+    following = files.make_next(folder, "warrant", lock)
+    synced = []
+    monkeypatch.setattr(files.private, "sync_folder", synced.append)
+    files.settle(folder, "warrant", lock, expected=made.signer.key_id)
+    assert synced == []
+    files.settle(folder, "warrant", lock, expected=following.signer.key_id)
+    assert synced == [folder]
 
 
 def test_a_next_key_that_never_came_into_force_is_dropped(folder, lock, made):

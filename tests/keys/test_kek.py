@@ -131,6 +131,12 @@ def test_a_state_folder_inside_the_data_folder_gets_no_key(data):
     assert list(data.iterdir()) == []
 
 
+def test_a_key_that_cannot_be_reached_is_not_taken_for_none(data, state):
+    state.write_bytes(b"a file where the folder was")
+    with refused(Unavailable, "kek.unreadable"):
+        find(data, Places(state=state), first_start=True)
+
+
 def test_a_damaged_key_is_never_made_anew(data, state):
     made = find(data, Places(state=state), first_start=True)
     made.path.write_bytes(b"short")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -73,15 +74,21 @@ def test_a_file_of_another_user_is_refused(file, monkeypatch):
 def test_a_file_of_root_is_read_only_where_that_is_usual(file, monkeypatch):
     real = os.fstat
 
-    def owned_by_root(handle):
-        found = real(handle)
-        return os.stat_result((found.st_mode, *found[1:4], 0, *found[5:10]))
+    def owned_by(user):
+        def fstat(handle):
+            found = real(handle)
+            return os.stat_result((found.st_mode, *found[1:4], user, *found[5:10]))
 
-    monkeypatch.setattr(os, "fstat", owned_by_root)
+        return fstat
+
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "fstat", owned_by(0))
     assert private.read(file, what="key", root=True) == b"the secret"
     with refused(Broken, "key.owner"):
         private.read(file, what="key")
+    monkeypatch.setattr(os, "fstat", owned_by(1001))
+    with refused(Broken, "key.owner"):
+        private.read(file, what="key", root=True)
 
 
 def test_one_byte_too_many_is_refused(file):
@@ -146,22 +153,39 @@ def test_replacing_a_folder_fails_and_leaves_nothing_behind(tmp_path):
     assert leftovers(tmp_path) == []
 
 
-def test_the_write_is_synced_before_its_name_and_the_name_before_the_return(tmp_path, monkeypatch):
+@pytest.mark.parametrize("write", [private.make, private.replace])
+def test_the_write_is_synced_before_its_name_and_the_name_before_the_return(tmp_path, monkeypatch, write):
     done = []
-    real_sync, real_link = os.fsync, os.link
+    real_sync, real_link, real_rename = os.fsync, os.link, Path.replace
 
     def sync(handle):
-        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        found = os.fstat(handle)
+        done.append("folder" if stat.S_ISDIR(found.st_mode) else f"{found.st_size} bytes")
         real_sync(handle)
 
     def link(old, new):
         done.append("name")
         real_link(old, new)
 
+    def rename(old, new):
+        done.append("name")
+        return real_rename(old, new)
+
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "link", link)
-    private.make(tmp_path / "key", b"x", what="key")
-    assert done == ["file", "name", "folder"]
+    monkeypatch.setattr(Path, "replace", rename)
+    write(tmp_path / "key", b"four", what="key")
+    assert done == ["4 bytes", "name", "folder"]
+
+
+def test_no_file_stays_open(file):
+    before = len(list(Path("/dev/fd").iterdir()))
+    for _ in range(3):
+        private.read(file, what="key")
+        private.replace(file, b"new", what="key")
+        with refused(Broken, "key.kind"):
+            private.read(file.parent, what="key")
+    assert len(list(Path("/dev/fd").iterdir())) <= before
 
 
 def test_a_folder_is_made_for_us_alone(tmp_path):

@@ -76,7 +76,6 @@ def find(data: Path, places: Places, *, first_start: bool = False) -> Kek:
         if error.code != "kek.missing" or not first_start:
             raise
     private.folder(path.parent, what="kek")
-    _outside(path, data)
     try:
         private.make(path, secrets.token_bytes(SIZE), what="kek")
     except Conflict:

@@ -212,12 +212,12 @@ def _claim(signature_input: str, signature: str) -> _Claim:
 
 def _only_member(value: str, field: str) -> tuple[str, tuple[object, dict[str, object]]]:
     """Return the one member of a dictionary field, which is written as it would be written again."""
-    if len(value) > LONGEST or not value.isascii():
-        _refuse("malformed", f"{field} is longer than {LONGEST} characters, or not ASCII")
+    if len(value) > LONGEST:
+        _refuse("malformed", f"{field} is longer than {LONGEST} characters")
     try:
         parsed = http_sf.parse(value.encode("ascii"), tltype="dictionary", on_duplicate_key=_duplicate)
         again = http_sf.ser(parsed)
-    except (ValueError, ArithmeticError):
+    except (ValueError, ArithmeticError):  # not ASCII among them
         _refuse("malformed", f"{field} is not a dictionary field of RFC 9651")
     members = cast("dict[str, tuple[object, dict[str, object]]]", parsed)
     if len(members) != 1:
