@@ -114,11 +114,9 @@ async def test_lists_go_on_where_they_stopped(home):
 
 async def test_each_list_answers_in_one_shape(home):
     await home.execution()
-    for path in (
-        "/v1/intents /v1/warrants /v1/executions /v1/agents /v1/operators /v1/observers /v1/auditors /v1/alerts "
-        "/v1/keys /v1/bundles /v1/approvals"
-    ).split():
-        answer = await home.call(LEAD, "GET", path)
+    kinds = ("intents", "warrants", "executions", "agents", "operators", "observers", "auditors", "alerts", "keys")
+    for path in (*kinds, "bundles", "approvals"):
+        answer = await home.call(LEAD, "GET", f"/v1/{path}")
         assert answer.status_code == 200, (path, answer.text)
         assert answer.json().keys() == {"items", "next_cursor"}, path
     assert [a["id"] for a in (await home.call(LEAD, "GET", "/v1/observers")).json()["items"]] == ["mesh-watch"]

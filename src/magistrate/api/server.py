@@ -75,22 +75,27 @@ class Address:
             raise Unavailable("serve.address", f"cannot listen on {where}: {error}", hint="--port 0") from None
 
     def _bound(self) -> socket.socket:
-        if self.unix is not None:
-            self.unix.unlink(missing_ok=True)
-            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            before = os.umask(0o177)
-            try:
-                made.bind(str(self.unix))
-            finally:
-                os.umask(before)
-            return made
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(where)
+        made = socket.socket(self._family(), socket.SOCK_STREAM)
+        try:
+            if self.unix is None:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                made.bind((self.host, self.port))
+            else:
+                self.free()
+                before = os.umask(0o177)
+                try:
+                    made.bind(str(self.unix))
+                finally:
+                    os.umask(before)
+        except BaseException:
+            made.close()
+            raise
         return made
+
+    def _family(self) -> socket.AddressFamily:
+        if self.unix is not None:
+            return socket.AF_UNIX
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     def free(self) -> None:
         """Take a Unix socket's name away again."""
