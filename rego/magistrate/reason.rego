@@ -6,16 +6,16 @@
 #   `reason.deviates(rego.metadata.rule(), seen)` in `deviation`. The engine adds the policy's name.
 package magistrate.reason
 
+_blank := {"code": "", "title": "", "remedy": "", "floor": "", "severity": ""}
+
 # METADATA
 # title: A rule's reason
 # description: Code, title and remedy; floor and severity where the rule states one. What is missing is "".
-of(metadata) := {
-	"code": object.get(metadata, ["custom", "code"], ""),
-	"title": object.get(metadata, "title", ""),
-	"remedy": object.get(metadata, ["custom", "remedy"], ""),
-	"floor": object.get(metadata, ["custom", "floor"], ""),
-	"severity": object.get(metadata, ["custom", "severity"], ""),
-}
+of(metadata) := object.union_n([
+	_blank,
+	object.get(metadata, "custom", {}),
+	{"title": object.get(metadata, "title", "")},
+])
 
 # METADATA
 # title: A rule's reason, with the approval it asks for
@@ -28,19 +28,18 @@ asks(metadata, row) := object.union(of(metadata), {"row": row})
 deviates(metadata, seen) := object.union(of(metadata), {"seen": seen})
 
 # METADATA
-# title: A reason as the answer shows it
-# description: Total, so that a rule which spoke is never lost for the want of a word.
-shown(said, policy) := {
-	"code": _word(said, "code"),
-	"title": _word(said, "title"),
-	"remedy": _word(said, "remedy"),
-	"policy": policy,
-}
+# title: A rule's reason that also names what it is about
+# description: The particulars follow the remedy.
+telling(metadata, particulars) := object.union(of(metadata), {"remedy": sprintf("%s: %s", [
+	object.get(metadata, ["custom", "remedy"], ""),
+	concat("; ", sort(particulars)),
+])})
 
 # METADATA
-# title: The tier a rule states as the lowest it accepts
-floor(said) := _word(said, "floor")
+# title: A reason as the answer shows it
+# description: Total, so that a rule which spoke is never lost for the want of a word.
+shown(said, policy) := object.union(_words(said), {"policy": policy})
 
-_word(said, name) := said[name] if is_string(said[name])
+default _words(_) := {"code": "", "title": "", "remedy": ""}
 
-_word(said, name) := "" if not is_string(said[name])
+_words(said) := {"code": said.code, "title": said.title, "remedy": said.remedy}

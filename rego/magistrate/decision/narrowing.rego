@@ -35,25 +35,22 @@ _tighter(kind, _, bounds) if not kind in object.keys(bounds)
 
 # METADATA
 # title: The warrant's terms after all these narrowings
-# description: Only where `faults` finds none.
-applied(narrowings, warrant) := object.union(warrant, {
+# description: Undefined where, taken together, they leave nothing of a kind.
+applied(narrowings, warrant) := object.union(object.remove(warrant, {"constraints"}), {
 	"ttl": combined.ttl,
 	"uses": combined.uses,
 	"constraints": object.remove(combined, {"ttl", "uses"}),
 }) if {
-	combined := constraints.combined(_together(narrowings, warrant))
+	said := [stated | some narrowing in (narrowings | {warrant}); stated := _stated(narrowing)]
+	stated := {kind: values |
+		some kind in {kind | some one in said; some kind, _ in one}
+		values := {one[kind] | some one in said}
+	}
+	combined := constraints.combined(stated)
+	count(combined) == count(stated)
 }
 
-# METADATA
-# title: The kinds of which these narrowings, taken together, leave nothing
-faults(narrowings, warrant) := constraints.faults(_together(narrowings, warrant))
-
-_together(narrowings, warrant) := {stated |
-	some said in (narrowings | {warrant})
-	some stated in _stated(said)
-}
-
-_stated(said) := {{"kind": kind, "value": said[kind]} | some kind in {"ttl", "uses"}} | {stated |
-	some kind, value in said.constraints
-	stated := {"kind": kind, "value": value}
-}
+_stated(said) := object.union(
+	object.filter(said, {"ttl", "uses"}),
+	object.get(said, "constraints", {}),
+)

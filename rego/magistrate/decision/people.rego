@@ -50,8 +50,8 @@ counted(requirement) := {approval |
 #   they miss together, at worst, is what cannot be filled however people are placed; a row's own part of it is what it
 #   adds to the rows before it.
 missing(rows, approvals) := [gap |
-	lacks := _lacks(rows, approvals)
 	some i, _ in rows
+	lacks := _lacks(rows, approvals)
 	gap := _worst(lacks, i + 1) - _worst(lacks, i)
 ]
 

@@ -28,10 +28,15 @@ denials contains reason.shown(said, called(name)) if {
 
 # METADATA
 # title: The floors, each with its reason
-floors contains {"floor": reason.floor(said), "policy": called(name), "reason": reason.shown(said, called(name))} if {
+# description: A statement without a floor keeps its place with "", which is no tier.
+floors contains {"floor": _floor(said), "policy": called(name), "reason": reason.shown(said, called(name))} if {
 	some name in governing
 	some said in data.policies[name].tier
 }
+
+default _floor(_) := ""
+
+_floor(said) := said.floor
 
 # METADATA
 # title: The approvals asked for, each with its reason
@@ -41,16 +46,22 @@ approvals contains {"row": _row(said), "reason": reason.shown(said, called(name)
 	some said in data.policies[name].approval
 }
 
-_row(said) := said.row if is_object(said.row)
+default _row(_) := {}
 
-_row(said) := {} if not is_object(said.row)
+_row(said) := said.row
 
 # METADATA
-# title: The constraints stated
-constraints contains said if {
+# title: The constraints stated, by kind
+# description: What states no kind or no value keeps its place under "", which is no kind.
+constraints[kind] contains value if {
 	some name in governing
 	some said in data.policies[name].constraint
+	[kind, value] := _limit(said)
 }
+
+default _limit(_) := ["", ""]
+
+_limit(said) := [said.kind, said.value]
 
 # METADATA
 # title: A policy's name as reasons give it

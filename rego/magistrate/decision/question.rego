@@ -14,42 +14,20 @@ deny contains reason.of(rego.metadata.rule()) if not _whole
 
 _whole if {
 	input.contract == 1
-	_clock(input.now)
-	_intent(input.intent)
-	actor(input.proposer)
-	_is_proposer(input.proposer, input.intent.proposer)
-	_round
-	_surroundings
-	approvals(input.approvals)
-}
-
-_clock(now) if {
-	is_number(now.unix)
-	is_number(now.minute_of_day)
-	is_string(now.weekday)
-	is_string(now.at)
-}
-
-_intent(intent) if {
-	is_string(intent.intent_id)
-	is_string(intent.action)
-	is_string(intent.target)
-	is_object(intent.parameters)
-	is_string(intent.claims.reason)
-	is_object(intent.claims.context)
-}
-
-_is_proposer(actor, proposer) if {
-	actor.type == proposer.type
-	actor.id == proposer.id
-}
-
-_round if {
+	is_number(input.now.unix)
+	is_number(input.now.minute_of_day)
+	is_string(input.now.weekday)
+	is_string(input.now.at)
+	is_string(input.intent.intent_id)
+	is_string(input.intent.action)
+	is_string(input.intent.target)
+	is_object(input.intent.parameters)
+	is_string(input.intent.claims.reason)
+	is_object(input.intent.claims.context)
+	input.intent.proposer.type == input.proposer.type
+	input.intent.proposer.id == input.proposer.id
 	is_number(input.round)
 	is_number(input.round_began)
-}
-
-_surroundings if {
 	is_object(input.facts)
 	is_array(input.counters_blind)
 	is_string(input.subject.type)
@@ -57,6 +35,8 @@ _surroundings if {
 	is_string(input.author)
 	is_number(input.installation.operators)
 	is_boolean(input.installation.demo)
+	actor(input.proposer)
+	approvals(input.approvals)
 }
 
 # METADATA

@@ -37,7 +37,7 @@ deny contains reason.of(rego.metadata.rule()) if {
 # METADATA
 # title: The parameters are not what the action's row describes
 # custom: {code: decision.parameters, remedy: "give the parameters of the action's row"}
-deny contains _telling(rego.metadata.rule(), _mismatches) if {
+deny contains reason.telling(rego.metadata.rule(), _mismatches) if {
 	action
 	not _fitting
 }
@@ -53,11 +53,6 @@ _mismatches := {sprintf("%s: %s", [mismatch.field, mismatch.desc]) |
 	is_object(input.intent.parameters)
 	some mismatch in json.match_schema(input.intent.parameters, action.parameters)[1]
 }
-
-_telling(metadata, mismatches) := object.union(
-	reason.of(metadata),
-	{"remedy": concat("; ", array.concat([metadata.custom.remedy], sort(mismatches)))},
-)
 
 # METADATA
 # title: A secret parameter holds something other than the name of a secret this action may use

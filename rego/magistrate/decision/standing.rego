@@ -41,27 +41,35 @@ _reasons := sort(_denials) if count(_denials) > 0
 
 _reasons := sort({said.reason | some said in (policies.floors | policies.approvals)}) if count(_denials) == 0
 
-_denials := {reason.shown(said, "magistrate.decision") | some said in (terms.deny | deny)} | policies.denials
+_denials contains reason.shown(said, "magistrate.decision") if some said in terms.deny
+
+_denials contains reason.shown(said, "magistrate.decision") if some said in deny
+
+_denials contains said if some said in policies.denials
 
 default _wanted := []
 
 _wanted := _missing if count(_denials) == 0
 
 _missing := [{"roles": row.roles, "count": gap, "by": row.proof} |
-	some i, gap in people.missing(_requirement.all_of, _counted)
+	some i, row in _requirement.all_of
+	gap := people.missing(_requirement.all_of, _counted)[i]
 	gap > 0
-	row := _requirement.all_of[i]
 ]
 
 _requirement := terms.drawn.requirement
 
 _counted := people.counted(_requirement)
 
-_narrowings := {approval.narrowing | some approval in _counted}
+_narrowings := {approval.narrowing | some approval in _counted; approval.narrowing != {}}
+
+_narrowed := terms.drawn.warrant if count(_narrowings) == 0
+
+_narrowed := narrowing.applied(_narrowings, terms.drawn.warrant) if count(_narrowings) > 0
 
 _issue := terms.drawn.warrant if count(_denials) > 0
 
-_issue := narrowing.applied(_narrowings, terms.drawn.warrant) if count(_denials) == 0
+_issue := _narrowed if count(_denials) == 0
 
 # METADATA
 # title: The proposer is not active
@@ -93,7 +101,7 @@ deny contains reason.of(rego.metadata.rule()) if {
 # METADATA
 # title: The approvals together leave nothing of a constraint
 # custom: {code: decision.narrowed_away, remedy: "propose anew what all approvers would allow"}
-deny contains reason.of(rego.metadata.rule()) if count(narrowing.faults(_narrowings, terms.drawn.warrant)) > 0
+deny contains reason.of(rego.metadata.rule()) if not _narrowed
 
 # METADATA
 # title: A counter cannot know its window, which holds erased bodies

@@ -36,21 +36,9 @@ deny contains reason.of(rego.metadata.rule()) if {
 }
 
 # METADATA
-# title: The row of the tier, or of the action, leaves a term of the warrant open
+# title: The tier's row, or the action's, leaves a term open
 # custom: {code: decision.open_term, remedy: "the bundle's author fills the row"}
-deny contains reason.of(rego.metadata.rule()) if not _closed
-
-_closed if {
-	every seconds in ["wait_seconds", "approval_seconds"] {
-		is_number(_tier.row.requirement[seconds])
-	}
-	every seconds in ["heartbeat_seconds", "report_by_seconds", "rollback_seconds"] {
-		is_number(_tier.row.warrant[seconds])
-	}
-	_tier.row.warrant.ttl
-	_tier.row.warrant.uses
-	is_array(scope.action.evidence)
-}
+deny contains reason.of(rego.metadata.rule()) if not _terms
 
 # METADATA
 # title: A row of the requirement names no role, no count or no proof that can be met
@@ -63,42 +51,36 @@ deny contains reason.of(rego.metadata.rule()) if {
 # METADATA
 # title: A constraint is unknown, of the wrong type, or leaves nothing
 # custom: {code: decision.constraint, remedy: "a policy author corrects the kinds"}
-deny contains _naming(rego.metadata.rule(), faults) if {
-	faults := constraints.faults(_stated)
+deny contains reason.telling(rego.metadata.rule(), faults) if {
+	faults := object.keys(_stated) - object.keys(_combined)
 	count(faults) > 0
 }
-
-_naming(metadata, kinds) := object.union(
-	reason.of(metadata),
-	{"remedy": concat(": ", [metadata.custom.remedy, concat(", ", sort(kinds))])},
-)
 
 # METADATA
 # title: The terms, or none where anything stands against them
 drawn := none if count(deny) > 0
 
-drawn := terms if {
-	count(deny) == 0
-	terms := {
-		"tier": _tier.name,
-		"requirement": {
-			"all_of": _all_of,
-			"exclude": _exclude,
-			"wait_seconds": _tier.row.requirement.wait_seconds,
-			"approval_seconds": _tier.row.requirement.approval_seconds,
-		},
-		"warrant": {
-			"ttl": _combined.ttl,
-			"uses": _combined.uses,
-			"audience": _audience,
-			"issuer": _issuer,
-			"constraints": object.remove(_combined, {"ttl", "uses"}),
-			"evidence": scope.action.evidence,
-			"heartbeat_seconds": _tier.row.warrant.heartbeat_seconds,
-			"report_by_seconds": _tier.row.warrant.report_by_seconds,
-			"rollback_seconds": _tier.row.warrant.rollback_seconds,
-		},
-	}
+drawn := _terms if count(deny) == 0
+
+_terms := {
+	"tier": _tier,
+	"requirement": {
+		"all_of": _all_of,
+		"exclude": _exclude,
+		"wait_seconds": _row.requirement.wait_seconds,
+		"approval_seconds": _row.requirement.approval_seconds,
+	},
+	"warrant": {
+		"ttl": _combined.ttl,
+		"uses": _combined.uses,
+		"audience": _audience,
+		"issuer": _issuer,
+		"constraints": object.remove(_combined, {"ttl", "uses"}),
+		"evidence": scope.action.evidence,
+		"heartbeat_seconds": _row.warrant.heartbeat_seconds,
+		"report_by_seconds": _row.warrant.report_by_seconds,
+		"rollback_seconds": _row.warrant.rollback_seconds,
+	},
 }
 
 # METADATA
@@ -121,15 +103,17 @@ none := {
 
 # 1. the tier: the highest of the floors stated, by rank
 
-_ranked := [[data.tiers[said.floor].rank, said.floor] | some said in policies.floors]
+_highest := max({[data.tiers[said.floor].rank, said.floor, said.policy] | some said in policies.floors})
 
-_tier := {"name": name, "row": data.tiers[name]} if name := max(_ranked)[1]
+_tier := _highest[1]
 
-_issuer := min({said.policy | some said in policies.floors; said.floor == _tier.name})
+_issuer := _highest[2]
+
+_row := data.tiers[_tier]
 
 # 2. the requirement: rows with the same roles are one demand, the larger count and the stronger proof holding
 
-_rows contains row if some row in _tier.row.requirement.all_of
+_rows contains row if some row in _row.requirement.all_of
 
 _rows contains said.row if some said in policies.approvals
 
@@ -150,22 +134,25 @@ _all_of := sort({row |
 	}
 })
 
-_exclude := sort({relation | some relation in _tier.row.requirement.exclude} | {relation |
+_exclude := sort({relation | some relation in _row.requirement.exclude} | {relation |
 	some said in policies.approvals
 	some relation in said.row.exclude
 })
 
 # 3. the warrant: the tier's defaults, tightened by every policy that states a constraint
 
-_stated := (policies.constraints | _by_tiers) | _by_catalogue
+_stated[kind] contains value if some kind, value in _row.warrant.constraints
 
-_by_tiers := {{"kind": kind, "value": value} | some kind, value in _tier.row.warrant.constraints} | {stated |
-	some said in policies.floors
-	some kind in {"ttl", "uses"}
-	stated := {"kind": kind, "value": data.tiers[said.floor].warrant[kind]}
+_stated[kind] contains value if {
+	some kind, values in policies.constraints
+	some value in values
 }
 
-_by_catalogue := {{"kind": "uses", "value": object.get(scope.action, "uses", 1)}}
+_stated.ttl contains data.tiers[said.floor].warrant.ttl if some said in policies.floors
+
+_stated.uses contains data.tiers[said.floor].warrant.uses if some said in policies.floors
+
+_stated.uses contains object.get(scope.action, "uses", 1)
 
 _combined := constraints.combined(_stated)
 
