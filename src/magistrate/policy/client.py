@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import Final
 
 import aiohttp
@@ -17,6 +18,7 @@ MAX_RESPONSE: Final = MAX_ANSWER + 4096  # the answer and OPA's envelope
 _QUERY: Final = "strict-builtin-errors=true&provenance=true"
 _URLS: Final = {name: URL(f"http://opa/v1/data/magistrate/{name}?{_QUERY}", encoded=True) for name in DOCUMENTS}
 _HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+_ONE_WRITE: Final = 1 << 20  # aiohttp warns when more is written at once
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)  # `ask` has one deadline over all of it
 
 
@@ -69,7 +71,8 @@ class Client(AsyncOpaClient):  # type: ignore[misc]  # the library carries no ty
     async def _post(self, url: URL, body: bytes) -> tuple[int, bytes]:
         assert self._session is not None  # noqa: S101
         try:
-            response = await self._session.post(url, data=body, allow_redirects=False)
+            sent = body if len(body) <= _ONE_WRITE else io.BytesIO(body)
+            response = await self._session.post(url, data=sent, allow_redirects=False)
         except aiohttp.ClientConnectorError:
             raise
         except aiohttp.ServerDisconnectedError as error:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
@@ -22,7 +21,7 @@ from magistrate.policy import authz
 from magistrate.policy.answer import Answer
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.folder import short_folder
+from magistrate.policy.folder import Folder
 from magistrate.policy.line import MAX_QUESTION, Line
 
 M = TypeVar("M", bound=Document)
@@ -57,7 +56,7 @@ class Sidecar:
         self._grace = grace
         self._token = secrets.token_urlsafe(32)
         self._revisions = {authz.NAME: secrets.token_hex(16), BUNDLE: str(bundle.sequence)}
-        self._folder: Path | None = None
+        self._home: Folder | None = None
         self._line: Line | None = None
         self._apart: Line | None = None
         self._opa: guardian.Guarded | None = None
@@ -76,7 +75,7 @@ class Sidecar:
             NoAnswer: it runs, and what it answers is not from this bundle.
         """
         try:
-            self._folder = await asyncio.to_thread(self._prepare)
+            self._home = await asyncio.to_thread(self._prepare)
             self._line = self._connect(self._connections)
             self._apart = self._connect(1)
             await self._launch()
@@ -98,9 +97,9 @@ class Sidecar:
         if self._opa is not None:
             opa, self._opa = self._opa, None
             await opa.stop(self._grace)
-        if self._folder is not None:
-            folder, self._folder = self._folder, None
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if self._home is not None:
+            home, self._home = self._home, None
+            await asyncio.to_thread(home.remove)
 
     @overload
     async def ask(self, document: str, question: bytes, model: None = None, *, apart: bool = False) -> Answer[None]: ...
@@ -137,7 +136,6 @@ class Sidecar:
             await self._opa.stop(0)
 
     def _connect(self, connections: int) -> Line:
-        assert self._folder is not None  # noqa: S101
         return Line(
             str(self._folder / SOCKET),
             self._token,
@@ -148,17 +146,22 @@ class Sidecar:
             connections=connections,
         )
 
-    def _prepare(self) -> Path:
+    @property
+    def _folder(self) -> Path:
+        assert self._home is not None  # noqa: S101
+        return self._home.path
+
+    def _prepare(self) -> Folder:
         """Write what OPA is started with into a folder of its own."""
-        folder = short_folder()
+        home = Folder()
         try:
-            authz.write(folder, self._token, self._revisions[authz.NAME])
-            with (folder / BUNDLE).open("xb") as copy:
+            authz.write(home.path, self._token, self._revisions[authz.NAME])
+            with (home.path / BUNDLE).open("xb") as copy:
                 copy.write(self.bundle.raw)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            home.remove()
             raise
-        return folder
+        return home
 
     def _check_files(self, folder: Path) -> None:
         """Raise if what is about to be started is not what was accepted."""
@@ -172,7 +175,6 @@ class Sidecar:
     async def _launch(self) -> None:
         """Start OPA and return when it answers."""
         folder = self._folder
-        assert folder is not None  # noqa: S101
         await asyncio.to_thread(self._check_files, folder)
         with contextlib.suppress(FileNotFoundError):
             (folder / SOCKET).unlink()
@@ -198,7 +200,7 @@ class Sidecar:
             *("--addr", f"unix://{SOCKET}", "--unix-socket-perm", "600"),
             *("--authentication", "token", "--authorization", "basic"),
             *("--set", f"server.decoding.max_length={most}", "--set", f"server.decoding.gzip.max_length={most}"),
-            *("--skip-version-check", "--disable-telemetry", "--log-level", "error", "--log-format", "text"),
+            *("--skip-version-check", "--log-level", "error", "--log-format", "text"),
             *("--shutdown-grace-period", "1"),
         ]
 
@@ -235,5 +237,5 @@ class Sidecar:
 
 def _words(opa: guardian.Guarded) -> str:
     """What OPA said last."""
-    said = opa.stderr.decode("utf-8", "replace").strip()
+    said = (opa.stderr + opa.stdout).decode("utf-8", "replace").strip()
     return said[-600:] or "it said nothing"
