@@ -19,8 +19,7 @@ FLEET = "fleet.internal:80"
 class World:
     """The demo's target and people, for as long as the service runs."""
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def __init__(self) -> None:
         self._target = Target()
         self._story = story()
 

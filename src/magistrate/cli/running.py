@@ -34,6 +34,7 @@ class Start:
     people: Path
     bundle: Path | None
     demo: bool
+    world: bool
     origin: str
     host: str
     port: int
@@ -43,7 +44,7 @@ class Start:
 async def run(start: Start, binary: Binary) -> None:
     """Run until told to stop; then finish what is in flight and leave nothing behind."""
     hold_port(start.port)
-    world = World(start.data) if start.demo else None
+    world = World() if start.world else None
     bundle = start.bundle
     if bundle is None and start.demo and not (start.data / "installation.json").exists():
         bundle = Path(os.environ.get("MAGISTRATE_DEMO_BUNDLE") or newest_bundle())

@@ -52,6 +52,9 @@ def find_opa() -> binary.Binary:
 def up(
     bundle: Annotated[Path | None, typer.Option(help="The bundle of a first start.")] = None,
     demo_: Annotated[bool, typer.Option("--demo", help="Set up with the demo's bundle, people and target.")] = False,
+    people: Annotated[
+        bool, typer.Option("--people/--no-people", help="With --demo: bring its people and target.")
+    ] = True,
     origin: Annotated[str, typer.Option(help="The installation's name, given at the first start.")] = "",
     data: Annotated[Path | None, typer.Option(help="The data folder.")] = None,
     ephemeral: Annotated[bool, typer.Option(help="Keep nothing.")] = False,
@@ -75,6 +78,7 @@ def up(
             data=base / "data" if base else folder,
             state=base / "state" if base else places.state(),
             people=base / "people" if base else places.configuration(),
+            world=demo_ and people,
             bundle=bundle,
             demo=demo_,
             origin=origin,

@@ -70,10 +70,14 @@ class Actor:
         """Act."""
         return self._client.post(path, said, key=key)
 
-    def act(self, intent_id: str, verdict: str = "approve", reason: str = "") -> Any:
+    def act(
+        self, intent_id: str, verdict: str = "approve", reason: str = "", narrowing: dict[str, Any] | None = None
+    ) -> Any:
         """Sign one's word on an intent, after reading it; what was signed is kept."""
         shown = self._client.get(f"/v1/intents/{intent_id}")
-        said = operator.statement(shown, operator=self.id, signer=self._signer, verdict=verdict, reason=reason)
+        said = operator.statement(
+            shown, operator=self.id, signer=self._signer, verdict=verdict, reason=reason, narrowing=narrowing
+        )
         self._held[intent_id] = operator.signed(said, self._signer)
         return self._client.post(f"/v1/intents/{intent_id}/approvals", self._held[intent_id])
 

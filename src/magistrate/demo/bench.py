@@ -49,8 +49,7 @@ def measure(binary: Binary, *, seconds: float = 3.0) -> dict[str, Any]:
         measures = [
             _beside(baseline[n], _run(drive, service.intents(), n, seconds), "intent_to_warrant", n) for n in FLIGHTS
         ]
-        for n in FLIGHTS:
-            measures.append(_beside(baseline[n], _run(drive, service.redemptions(), n, 60.0), "redeem", n))
+        measures += [_beside(baseline[n], _run(drive, service.redemptions(), n, 60.0), "redeem", n) for n in FLIGHTS]
         peak = service.peak_mb()
     if ceiling["per_second"] < 2 * baseline[16]["per_second"]:
         raise Broken("bench.generator", f"the generator reaches {ceiling['per_second']:.0f}/s: too slow to tell")

@@ -118,7 +118,7 @@ class Target:
 
     def read(self, what: str) -> Any:
         """Read the target itself, past everybody."""
-        request = urllib.request.Request(  # noqa: S310 - loopback, our own process
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/{what}", headers={"Authorization": f"Bearer {self.token}"}
         )
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
@@ -189,7 +189,9 @@ class Cast:
         self.approve(intent_id, skip=(self.operators[0],))
         first.do("finish", intent_id=intent_id)
 
-    def approve(self, intent_id: str, *, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    def approve(
+        self, intent_id: str, *, skip: tuple[str, ...] = (), narrowing: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Have operators approve until nothing more is wanted; who may not is told so by policy, and the next is asked.
 
         Raises:
@@ -199,7 +201,7 @@ class Cast:
             if id_ in skip:
                 continue
             try:
-                answer: dict[str, Any] = self[id_].do("act", intent_id=intent_id)
+                answer: dict[str, Any] = self[id_].do("act", intent_id=intent_id, narrowing=narrowing)
             except MagistrateError:
                 continue
             if answer["decision"]["standing"]["outcome"] != "ask":

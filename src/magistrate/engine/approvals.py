@@ -54,24 +54,18 @@ async def _act(
     others = [a for a in row.data["approvals"] if a["operator"] != statement.operator]
     heard = [*others, _heard(house, given, statement)]
     try:
-        may = await asker.may(principal, plain)
-        asked = [may, await asker.now(heard, round_=row.data["round"], began=row.data["round_began"])]
-        if new_round := asked[-1].answer["terms"] != row.data["terms"]:
-            asked.append(await asker.now([], round_=row.data["round"] + 1, began=now))
+        asked, new_round = await asker.all(principal, plain, heard)
     except NoAnswer as silence:
         if statement.verdict == "deny":
             return await _deny_unasked(house, seen, row, given, statement.operator)
         await _put_refusal(house, row, silence, ())
         raise
     # decide
-    if not may.answer["may"]:
-        await _put_refusal(house, row, no := _refusal(may), (may,))
+    if not asked[0].answer["may"]:
+        await _put_refusal(house, row, no := _refusal(asked[0]), (asked[0],))
         raise no
     ruling = asker.ruling(asked, [] if new_round else heard, new_round=new_round)
-    if new_round and statement.verdict == "deny":
-        ruling.deny("approval.denied", statement.reason)  # a denial is final, whatever the terms are now
-    elif ruling.round > ROUNDS:
-        ruling.deny("rounds.exhausted", "the terms changed in five rounds")
+    _hold_rounds(ruling, statement, new_round=new_round)
     if statement.verdict == "approve":
         house.hold_issuing()
 
@@ -90,6 +84,14 @@ async def _act(
         return answer
 
     return await house.commit(write, seen)
+
+
+def _hold_rounds(ruling: Ruling, statement: approvals.Statement, *, new_round: bool) -> None:
+    """A denial is final, whatever the terms are now; and rounds do not go on for ever."""
+    if new_round and statement.verdict == "deny":
+        ruling.deny("approval.denied", statement.reason)
+    elif ruling.round > ROUNDS:
+        ruling.deny("rounds.exhausted", "the terms changed in five rounds")
 
 
 def _refusal(may: Asked) -> Refused:
@@ -211,6 +213,20 @@ class _Asker:
             return ""
         row = self._seen.row("operators", proposer["id"])
         return str(row.data["key_id"]) if row else ""
+
+    async def all(
+        self, principal: Principal, statement: dict[str, Any], heard: list[dict[str, Any]]
+    ) -> tuple[list[Asked], bool]:
+        """May this person, and what now; with the first question of a new round where the terms are others now."""
+        row = self._row
+        asked = [await self.may(principal, statement)]
+        if not asked[0].answer["may"]:
+            return asked, False
+        asked.append(await self.now(heard, round_=row.data["round"], began=row.data["round_began"]))
+        if asked[1].answer["terms"] == row.data["terms"]:
+            return asked, False
+        asked.append(await self.now([], round_=row.data["round"] + 1, began=self._now))
+        return asked, True
 
     async def may(self, principal: Principal, statement: dict[str, Any]) -> Asked:
         """May this person say this?"""

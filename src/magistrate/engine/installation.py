@@ -162,6 +162,7 @@ class Installation:
     beats: dict[str, float] = field(default_factory=dict)
     running: dict[str, Run] = field(default_factory=dict)
     unjudged: set[str] = field(default_factory=set)
+    canaried: float = 0.0  # when the active bundle's canaries were last answered as they must be
     _turns: dict[str, tuple[asyncio.Lock, int]] = field(default_factory=dict)
     _background: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -218,19 +219,21 @@ class Installation:
     @asynccontextmanager
     async def turn(self, *keys: str) -> AsyncIterator[None]:
         """First come, first served among steps that write the same thing; always taken in one order."""
-        held: list[str] = []
+        queued: list[str] = []
+        held: list[asyncio.Lock] = []
         try:
             for key in sorted(set(keys)):
                 lock, waiting = self._turns.get(key, (asyncio.Lock(), 0))
                 self._turns[key] = (lock, waiting + 1)
-                held.append(key)
+                queued.append(key)
                 await lock.acquire()
+                held.append(lock)  # cancelled while it waited, a step frees nobody else's turn
             yield
         finally:
-            for key in reversed(held):
+            for lock in reversed(held):
+                lock.release()
+            for key in queued:
                 lock, waiting = self._turns[key]
-                if lock.locked() and key in held:
-                    lock.release()
                 if waiting == 1:
                     del self._turns[key]
                 else:

@@ -24,7 +24,10 @@ from magistrate.keys import files, kek, private
 from magistrate.policy.archive import Archive
 from magistrate.policy.binary import Binary
 from magistrate.policy.sidecars import Sidecars
+from magistrate.store import mark as high_water
+from magistrate.store.reads import Reader
 from magistrate.store.sqlite import Store
+from magistrate.store.tree import node_reader
 from magistrate.store.txn import Txn
 
 LEDGER = "ledger.db"
@@ -228,3 +231,33 @@ async def _pulse(house: Installation) -> None:
 
 def _append_pulse(txn: Txn) -> None:
     txn.append(kind="pulse", subject="", state="", parents=(), body={}, body_type="magistrate/pulse/v1", chain="")
+
+
+def probe_keys(data: Path, state: Path) -> str:
+    """Sign and verify with every key of an installation; says where its installation key came from.
+
+    Raises:
+        Unavailable, Broken: a key is missing, damaged, or not the one its file names.
+    """
+    lock = kek.find(data, _places(state))
+    for role in ("warrant", "checkpoint", "policy"):
+        files.probe(files.load(data / "keys", role, lock).signer)
+    return f"three keys sign and verify; their installation key is from {lock.source} {lock.path}"
+
+
+def judge_mark(data: Path, state: Path) -> str:
+    """Hold the ledger against its high-water mark; reads only.
+
+    Raises:
+        Unavailable: the mark says that it may not grow.
+    """
+    reader = Reader(data / LEDGER)
+    try:
+        last = reader.size()
+        origin = reader.entry(0).head.origin if last else ""
+        stopped = high_water.judge(mark_path(state, data), origin=origin, size=last, node=node_reader(reader.conn))
+    finally:
+        reader.close()
+    if stopped is not None:
+        raise stopped
+    return f"{last} entries, and the mark agrees"

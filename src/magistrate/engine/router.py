@@ -316,9 +316,7 @@ async def roll_back(house: Installation, execution_id: str) -> None:
     await hear(house, execution_id, News(observations=await deed.probe("after"), moves=(over,)))
 
 
-async def report(
-    house: Installation, execution_id: str, raw: bytes, keep: Keep | None = None
-) -> dict[str, Any] | None:
+async def report(house: Installation, execution_id: str, raw: bytes, keep: Keep | None = None) -> dict[str, Any] | None:
     """What the holder says of its own execution; the source is set from the credential.
 
     Raises:

@@ -80,3 +80,8 @@ def _connected(uri: str) -> sqlite3.Connection:
         check_same_thread=False,  # one thread at a time, but closed by another than the one that used it
         cached_statements=512,
     )
+
+
+def library() -> str:
+    """Which SQLite this Python carries."""
+    return f"SQLite {sqlite3.sqlite_version}"

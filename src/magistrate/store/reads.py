@@ -46,6 +46,11 @@ class Reader:
         self._all.clear()
         self._mine = threading.local()
 
+    def size(self) -> int:
+        """How many entries there are."""
+        found = self.conn.execute("SELECT max(seq) + 1 FROM entries").fetchone()[0]
+        return int(found or 0)
+
     def row(self, table: str, id_: str) -> Row | None:
         return read_row(self.conn, table, id_)
 
