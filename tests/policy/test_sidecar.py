@@ -586,6 +586,7 @@ async def test_a_changed_copy_is_never_started_again(sidecar, monkeypatch):
     await asyncio.sleep(0.6)
 
     assert sidecar.pid == 0
+    assert sidecar.trouble.startswith("bundle.changed")
     assert await code_of(sidecar.ask("decision", ASKED)) in ("opa.refused", "opa.stale_socket")
 
 

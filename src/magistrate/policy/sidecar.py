@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, overload
 
 from magistrate import guardian
 from magistrate.core import canonical
-from magistrate.core.errors import Broken, NoAnswer, Unavailable
+from magistrate.core.errors import Broken, MagistrateError, NoAnswer, Unavailable
 from magistrate.core.values import Document
 from magistrate.policy import authz
 from magistrate.policy.answer import Answer
@@ -49,6 +49,7 @@ class Sidecar:
     ) -> None:
         self.bundle = bundle
         self.restarts = 0
+        self.trouble = ""  # why the last restart failed; "" when it did not
         self._binary = binary
         self._deadline = deadline
         self._connections = connections
@@ -231,8 +232,11 @@ class Sidecar:
             await asyncio.sleep(pause)
             pause = min(max(FIRST_BACKOFF, 2 * pause), LAST_BACKOFF)
             self.restarts += 1
-            with contextlib.suppress(Unavailable, Broken, OSError):
+            try:
                 await self._launch()
+                self.trouble = ""
+            except (MagistrateError, OSError) as error:
+                self.trouble = str(error)
 
 
 def _words(opa: guardian.Guarded) -> str:
