@@ -36,6 +36,8 @@ async def check(house: Installation, missed: int = 0) -> int:
             await put(house, armed=False, because=silence.code)
         return missed
     await put(house, armed=not wrong, because=", ".join(wrong) if wrong else "canaries")
+    if not wrong:
+        house.canaried = house.clock.exact()
     return 0
 
 
