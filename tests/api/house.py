@@ -273,6 +273,7 @@ async def begin(home: Home) -> None:
     statement = home.setup.offer(code, "lead-1", LEAD.public.hex())
     await home.setup.accept(code, sign_document(statement, LEAD))
     await arming.put(home.house, armed=True, because="canaries")
+    home.house.canaried = home.house.clock.exact()
     await home.enrol("agent", "bot")
     await home.enrol("agent", "other")
     await home.enrol("observer", "mesh-watch")

@@ -130,3 +130,24 @@ async def test_an_answer_kept_by_another_process_meanwhile_is_given(home):
     second = await home.call("bot", "POST", "/v1/intents", proposal(), idempotency_key=KEY)
     assert second.content == first.content
     assert second.headers["idempotency-replayed"] == "true"
+
+
+async def test_a_request_that_gives_up_in_the_queue_frees_nobody_elses_turn(home):
+    turn = home.house.turn
+    order = []
+
+    async def work(name, seconds):
+        async with turn("x"):
+            order.append(f"{name} in")
+            await asyncio.sleep(seconds)
+            order.append(f"{name} out")
+
+    first = asyncio.create_task(work("first", 0.1))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(work("second", 0))
+    third = asyncio.create_task(work("third", 0))
+    await asyncio.sleep(0.01)
+    second.cancel()
+    await asyncio.gather(first, second, third, return_exceptions=True)
+    assert order == ["first in", "first out", "third in", "third out"]
+    assert not home.house._turns

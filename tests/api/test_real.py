@@ -10,7 +10,10 @@ async def test_a_day(tmp_path):
     async with opened(tmp_path) as home:
         # 1. armed by its canaries, and ready
         ready = await home.http.get("/readyz")
-        assert ready.json() == {"ready": True, "checks": dict.fromkeys(("setup", "gate", "store", "clock"), "ok")}
+        assert ready.json() == {
+            "ready": True,
+            "checks": dict.fromkeys(("setup", "gate", "opa", "store", "clock"), "ok"),
+        }
 
         # 2. a denial, a warrant at once, and one after an approval
         assert (await home.intent(action="note.burn"))["decision"]["standing"]["outcome"] == "deny"

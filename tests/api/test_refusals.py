@@ -343,6 +343,13 @@ async def test_ready_says_why_not(home):
     assert (refused.status_code, refused.json()["code"]) == (503, "clock.behind")
 
 
+async def test_not_ready_when_opa_has_not_answered_lately(home):
+    home.wall[0] += 16
+    answer = await home.http.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "opa.silent")
+    assert answer.json()["checks"]["gate"] == "ok"
+
+
 async def test_not_ready_before_genesis(unset):
     answer = await unset.http.get("/readyz")
     assert answer.status_code == 503

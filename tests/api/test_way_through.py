@@ -119,7 +119,8 @@ async def test_each_list_answers_in_one_shape(home):
         answer = await home.call(LEAD, "GET", f"/v1/{path}")
         assert answer.status_code == 200, (path, answer.text)
         assert answer.json().keys() == {"items", "next_cursor"}, path
-    assert [a["id"] for a in (await home.call(LEAD, "GET", "/v1/observers")).json()["items"]] == ["mesh-watch"]
+    watching = (await home.call(LEAD, "GET", "/v1/observers")).json()["items"]
+    assert {a["id"]: a["type"] for a in watching} == {"ada": "auditor", "mesh-watch": "observer"}
     assert [a["id"] for a in (await home.call(LEAD, "GET", "/v1/auditors")).json()["items"]] == ["ada"]
 
 

@@ -15,6 +15,7 @@ from magistrate.core.errors import MagistrateError, Malformed, Refused
 from magistrate.engine.installation import Installation
 
 STORE_SECONDS: Final = 2.0
+LATELY: Final = 15.0  # seconds since OPA answered the canaries, which are asked every three
 
 
 async def livez(_: Visit) -> Response:
@@ -27,6 +28,7 @@ async def readyz(visit: Visit) -> Response:
     checks = {
         "setup": "ok" if visit.porch.setup.done else "setup.required",
         "gate": _gate(house),
+        "opa": "ok" if house.clock.exact() - house.canaried <= LATELY else "opa.silent",
         "store": await _store(house),
         "clock": _clock(house),
     }

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from magistrate.api import wire
 from magistrate.api.intents import Because, by
 from magistrate.api.lists import page
-from magistrate.api.visit import Endpoint, Handler, Visit
+from magistrate.api.visit import Endpoint, Visit
 from magistrate.core.errors import Absent
 from magistrate.core.values import moment
 from magistrate.engine import alerts, halting
@@ -49,14 +49,15 @@ async def operators(visit: Visit) -> Response:
     return await page(visit, "operators", person, states=("active", "suspended"), owned=False)
 
 
-def watchers(type_: str) -> Handler:
-    """The list of observers, or of auditors."""
+async def observers(visit: Visit) -> Response:
+    """Observers and auditors: who watches, and who only reads."""
+    await visit.hold("observer.list")
+    return await page(visit, "watchers", person, owned=False)
 
-    async def listed(visit: Visit) -> Response:
-        await visit.hold(f"{type_}.list")
-        return await page(visit, "watchers", person, owned=False, wanted=lambda row: row.data["type"] == type_)
 
-    return listed
+async def auditors(visit: Visit) -> Response:
+    await visit.hold("auditor.list")
+    return await page(visit, "watchers", person, owned=False, wanted=lambda row: row.data["type"] == "auditor")
 
 
 async def quarantine(visit: Visit) -> Response:
@@ -94,8 +95,15 @@ _PAGED: Final = ("state", "limit", "cursor")
 ENDPOINTS: Final = (
     Endpoint("GET", "/v1/agents", agents, "List agents", ((200, "Page"),), query=_PAGED),
     Endpoint("GET", "/v1/operators", operators, "List operators", ((200, "Page"),), query=_PAGED),
-    Endpoint("GET", "/v1/observers", watchers("observer"), "List observers", ((200, "Page"),), query=_PAGED[1:]),
-    Endpoint("GET", "/v1/auditors", watchers("auditor"), "List auditors", ((200, "Page"),), query=_PAGED[1:]),
+    Endpoint(
+        "GET",
+        "/v1/observers",
+        observers,
+        "List observers and auditors, each with its type",
+        ((200, "Page"),),
+        query=_PAGED[1:],
+    ),
+    Endpoint("GET", "/v1/auditors", auditors, "List auditors", ((200, "Page"),), query=_PAGED[1:]),
     Endpoint(
         "POST",
         "/v1/agents/{id:path}/quarantine",
