@@ -131,14 +131,12 @@ class Bench:
         Raises:
             AssertionError: the tests fail on the tree as it is; nothing can be told from mutants of it.
         """
-        if _verdict(self._rego, "") is not Fate.SURVIVED:
-            raise AssertionError("the Rego tests do not pass: run `opa test` first")
         copies: SimpleQueue[Path] = SimpleQueue()
         with tempfile.TemporaryDirectory(prefix="mutants-") as room, ThreadPoolExecutor(self._workers) as pool:
             for n in range(self._workers):
-                copies.put(
-                    Path(shutil.copytree(self._rego, Path(room) / str(n), ignore=shutil.ignore_patterns(*APART)))
-                )
+                copies.put(shutil.copytree(self._rego, Path(room) / str(n), ignore=shutil.ignore_patterns(*APART)))
+            if _verdict(Path(room) / "0", "") is not Fate.SURVIVED:
+                raise AssertionError("the Rego tests do not pass: run `opa test` first")
 
             def one(mutant: Mutant) -> tuple[Mutant, Fate]:
                 copy = copies.get()
