@@ -23,7 +23,6 @@ from typing import Any, Final
 import uuid_utils
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,11 +52,11 @@ from magistrate.keys.nonces import NonceMemory
 NOBODY: Final = Principal("", "", "none")
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
 HEADERS: Final = (
-    ("cache-control", "no-store"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("referrer-policy", "no-referrer"),
-    ("x-content-type-options", "nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
 )
 # What is asked most often stands first: routes are looked through in order.
 ENDPOINTS: Final = (
@@ -69,7 +68,7 @@ ENDPOINTS: Final = (
     *events.ENDPOINTS,
     *health.ENDPOINTS,
 )
-_REQUEST_ID: Final = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?")
+_REQUEST_ID: Final = re.compile(rb"[!-~](?:[ -~]{0,126}[!-~])?")
 
 log = logging.getLogger("magistrate.api")
 
@@ -205,25 +204,26 @@ class _Envelope:
             return
         began = time.perf_counter()
         request_id = _request_id(scope)
+        said_id = request_id.decode("ascii")
         status = 0
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                for name, value in HEADERS:
-                    headers.setdefault(name, value)
+                given = list(message["headers"])
+                names = {name for name, _ in given}
+                given += [header for header in HEADERS if header[0] not in names]
+                message["headers"] = [*given, (b"x-request-id", request_id)]
             await send(message)
 
         try:
             await self._app(scope, receive, sending)
         except Exception:
-            log.exception("fault while answering request %s", request_id)
+            log.exception("fault while answering request %s", said_id)
             if status:
                 raise  # half an answer cannot be taken back: the connection is cut
-            fault = problems.plain(500, "internal", f"something broke here; the log says what, under {request_id}")
+            fault = problems.plain(500, "internal", f"something broke here; the log says what, under {said_id}")
             await fault(scope, receive, sending)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
@@ -231,9 +231,9 @@ class _Envelope:
             self._porch.metrics.request(route, method, status, time.perf_counter() - began)
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(scope: Scope) -> bytes:
     """The caller's own id for this request, when it is printable; else one of ours."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
-            return str(value.decode("latin-1"))
-    return f"req-{uuid_utils.uuid7()}"
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return bytes(value)
+    return b"req-%s" % str(uuid_utils.uuid7()).encode()

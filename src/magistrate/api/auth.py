@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from starlette.requests import Request
@@ -149,12 +150,14 @@ def _unix(request: Request) -> bool:
 def _local_names(request: Request) -> tuple[str, ...]:
     """What a socket bound here may be called: its own address, and on loopback the usual names."""
     server = request.scope.get("server")
-    if server is None:
-        return ()
-    host, port = server
+    return _names_of(server[0], server[1], request.scope["scheme"]) if server else ()
+
+
+@lru_cache(maxsize=64)
+def _names_of(host: str, port: int | None, scheme: str) -> tuple[str, ...]:
     if port is None:  # a Unix socket
         return ("localhost",)
-    tail = "" if port == {"http": 80, "https": 443}.get(request.scope["scheme"]) else f":{port}"
+    tail = "" if port == {"http": 80, "https": 443}.get(scheme) else f":{port}"
     own = f"[{host}]" if ":" in host else host
     names = ["localhost", "127.0.0.1", "[::1]"] if _loopback(host) else []
     return tuple(f"{name}{tail}" for name in (own.lower(), *names))
