@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from magistrate.core import canonical
+from magistrate.core.canonical import digest_of
 from magistrate.core.errors import Broken
 from magistrate.core.values import Count, Document, Free, Name, Text
 
@@ -94,9 +94,7 @@ def decision_document(*, intent_digest: str, bundle: str, round_: int, terms: di
 
 def decision_digest(*, intent_digest: str, bundle: str, round_: int, terms: dict[str, Any]) -> str:
     """The digest an approval names."""
-    return canonical.digest_of(
-        decision_document(intent_digest=intent_digest, bundle=bundle, round_=round_, terms=terms)
-    )
+    return digest_of(decision_document(intent_digest=intent_digest, bundle=bundle, round_=round_, terms=terms))
 
 
 def hold_narrow(issue: dict[str, Any], terms: dict[str, Any]) -> None:

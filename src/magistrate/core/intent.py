@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from magistrate.core import canonical
+from magistrate.core.canonical import digest_of
 from magistrate.core.values import Document, Free, Identifier, Moment, Text
 
 
@@ -73,4 +73,4 @@ def scope_of(intent: dict[str, Any]) -> dict[str, Any]:
 
 def action_digest(intent: dict[str, Any]) -> str:
     """The digest of exactly what would be done."""
-    return canonical.digest_of(scope_of(intent))
+    return digest_of(scope_of(intent))

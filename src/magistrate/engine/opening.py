@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 
@@ -32,6 +32,7 @@ from magistrate.store.txn import Txn
 
 LEDGER = "ledger.db"
 PLAN = "installation.json"  # what was said at the first start, until genesis says it for ever
+ROLES: tuple[Literal["warrant", "checkpoint", "policy"], ...] = ("warrant", "checkpoint", "policy")
 STOP_SECONDS = 5.0
 PULSE_SECONDS = 600  # contracts section 4: when idle, an entry every 10 minutes
 
@@ -193,12 +194,14 @@ def _wanted(settings: Settings, archive: Archive) -> dict[str, Any]:
 
 
 def _keys(settings: Settings, *, first: bool) -> Keys:
-    lock = kek.find(settings.data, _places(settings.state), first_start=first and not (settings.data / "keys").exists())
     folder = settings.data / "keys"
-    if first and not folder.exists():
-        for role in ("warrant", "checkpoint", "policy"):
+    # a first start that was cut short goes on where it was: what is missing is made, what is there is never replaced
+    begun = first and any((folder / f"{role}.key").exists() for role in ROLES)
+    lock = kek.find(settings.data, _places(settings.state), first_start=first and not begun)
+    for role in ROLES if first else ():
+        if not (folder / f"{role}.key").exists():
             files.make(folder, role, lock)
-    loaded = {role: files.load(folder, role, lock).signer for role in ("warrant", "checkpoint", "policy")}
+    loaded = {role: files.load(folder, role, lock).signer for role in ROLES}
     for signer in loaded.values():
         files.probe(signer)
     return Keys(**loaded)
@@ -240,7 +243,7 @@ def probe_keys(data: Path, state: Path) -> str:
         Unavailable, Broken: a key is missing, damaged, or not the one its file names.
     """
     lock = kek.find(data, _places(state))
-    for role in ("warrant", "checkpoint", "policy"):
+    for role in ROLES:
         files.probe(files.load(data / "keys", role, lock).signer)
     return f"three keys sign and verify; their installation key is from {lock.source} {lock.path}"
 
