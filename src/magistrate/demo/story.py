@@ -254,9 +254,7 @@ class _Story:
             done["verdict"] == "conforming", "what was done is what was warranted, by the probes before and after"
         )
         chain = self._chain(intent["intent_id"])
-        _say(
-            f"  7. ledger        {len(chain['steps'])} entries, each proven under the checkpoint of size {chain['size']}"
-        )
+        _say(f"  7. ledger        {len(chain['steps'])} entries, each proven under checkpoint {chain['size']}")
         return str(intent["intent_id"])
 
     @staticmethod
