@@ -37,6 +37,9 @@ terms(given) if {
 	every row in given.requirement.all_of {
 		of(row) == {"roles": "array", "count": "number", "proof": "string"}
 	}
+	every relation in given.requirement.exclude {
+		relation in {"proposer", "owner", "author", "subject"}
+	}
 }
 
 _always := {"contract": "number", "origin": "string", "now": "object"}

@@ -1,12 +1,12 @@
 package magistrate
 
-import data.magistrate.verdict
+import data.magistrate.voice
 
 # METADATA
 # title: Approval
 # description: Whether this operator may say this of that decision.
 # entrypoint: true
 approval := {
-	"may": verdict.may,
-	"reasons": verdict.reasons,
+	"may": voice.may,
+	"reasons": voice.reasons,
 }

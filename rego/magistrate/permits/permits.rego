@@ -23,17 +23,17 @@ granted if {
 # title: Why not, or nothing where the caller may
 default why := {"code": "", "title": "", "remedy": "", "policy": ""}
 
-why := reason.shown(said, "magistrate.access") if some said in deny
+why := reason.shown(said, "magistrate.access") if some said in refuse
 
 # METADATA
 # title: The question is not a whole access question
 # custom: {code: access.question, remedy: "send every field of contract 1, each of its own type, and no other"}
-deny contains reason.of(rego.metadata.rule()) if not _whole
+refuse contains reason.of(rego.metadata.rule()) if not _whole
 
 # METADATA
 # title: The caller is not enrolled, or is suspended
 # custom: {code: access.caller, remedy: "an operator enrols or reinstates the caller"}
-deny contains reason.of(rego.metadata.rule()) if {
+refuse contains reason.of(rego.metadata.rule()) if {
 	_whole
 	not _row
 }
@@ -41,7 +41,7 @@ deny contains reason.of(rego.metadata.rule()) if {
 # METADATA
 # title: A caller of this kind, in this state, may not do this
 # custom: {code: access.verb, remedy: "ask an operator to do it"}
-deny contains reason.of(rego.metadata.rule()) if {
+refuse contains reason.of(rego.metadata.rule()) if {
 	_whole
 	_row
 	not _somewhere
@@ -50,7 +50,7 @@ deny contains reason.of(rego.metadata.rule()) if {
 # METADATA
 # title: The caller may do this to what is their own, not to this
 # custom: {code: access.foreign, remedy: "ask an operator to do it"}
-deny contains reason.of(rego.metadata.rule()) if {
+refuse contains reason.of(rego.metadata.rule()) if {
 	_whole
 	_somewhere
 	not granted
