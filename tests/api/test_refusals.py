@@ -99,6 +99,19 @@ async def test_lists_hold_only_what_is_the_callers(home):
     assert len((await home.call("ada", "GET", "/v1/intents")).json()["items"]) == 2
 
 
+async def test_an_agent_sees_the_alerts_about_what_it_runs(home):
+    verdict = {"verdict": "deviating", "containment": [], "reasons": []}
+    deviation = {"code": "x.y", "pointer": "", "expected": "1", "observed": "2", "severity": "notice", "source": ""}
+    home.table.answers["verification"] = lambda _: {**verdict, "deviations": [deviation]}
+    mine, theirs = await home.execution("bot"), await home.execution("other")
+    for made, who in ((mine, "bot"), (theirs, "other")):
+        path = f"/v1/executions/{made['execution_id']}/report"
+        await home.call(who, "POST", path, {"outcome": "succeeded"})
+    seen = (await home.call("bot", "GET", "/v1/alerts")).json()["items"]
+    assert [a["about"] for a in seen] == [mine["execution_id"]]
+    assert len((await home.call(LEAD, "GET", "/v1/alerts?state=open")).json()["items"]) == 2
+
+
 async def test_only_the_holder_beats_and_reports(home):
     made = await home.execution("bot")
     here = f"/v1/executions/{made['execution_id']}"

@@ -77,8 +77,15 @@ def alert(row: Row) -> dict[str, Any]:
 
 
 async def alerted(visit: Visit) -> Response:
+    """An agent sees those about itself and about what it runs."""
     await visit.hold("alert.list")
-    return await page(visit, "alerts", alert, states=ALERTS)
+    wanted = None if visit.wide else lambda row: _concerns(visit, row.owner)
+    return await page(visit, "alerts", alert, states=ALERTS, owned=False, wanted=wanted)
+
+
+def _concerns(visit: Visit, about: str) -> bool:
+    run = visit.house.store.row("executions", about)
+    return visit.principal.id in (about, run.owner if run else "")
 
 
 async def acknowledge(visit: Visit) -> Response:
