@@ -18,7 +18,10 @@ typed(kind, value) if kind in object.keys(combined({kind: {value}}))
 
 # METADATA
 # title: Whether a value is no looser than another of the same kind
-within(kind, value, bound) if combined({kind: {value, bound}}) == combined({kind: {value}})
+within(kind, value, bound) if {
+	typed(kind, value)
+	combined({kind: {value, bound}}) == combined({kind: {value}})
+}
 
 # METADATA
 # title: What stated values come to, kind by kind

@@ -40,6 +40,7 @@ constraint contains {"kind": "max_amount", "value": _amount}
 deviation contains reason.deviates(rego.metadata.rule(), seen) if {
 	some observation in input.observations
 	observation.phase == "after"
+	observation.source in input.warrant.evidence
 	booked := observation.facts.last
 	booked.order == input.intent.parameters.order
 	booked.amount != _amount
