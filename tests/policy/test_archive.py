@@ -5,7 +5,7 @@ import json
 import pytest
 
 from magistrate.core import canonical
-from magistrate.core.errors import Absent, Broken, Conflict, Malformed
+from magistrate.core.errors import Absent, Broken, Conflict, Malformed, Unavailable
 from magistrate.policy.archive import Archive
 from magistrate.policy.bundle import Bundle
 from tests.policy.trees import FILES, numbered, packed, policy
@@ -166,7 +166,7 @@ def test_a_crash_between_file_and_index_costs_nothing(archive, tmp_path, monkeyp
     raw = numbered(1)
     with monkeypatch.context() as crash:
         crash.setattr(Archive, "_write_index", lambda *_: (_ for _ in ()).throw(OSError("crash")))
-        with pytest.raises(OSError, match="crash"):
+        with pytest.raises(Unavailable, match="crash"):
             archive.take(raw)
     assert archive.digests() == []
 
@@ -211,7 +211,20 @@ def test_a_damaged_index_stops_everything(archive, tmp_path, raw):
 def test_an_archive_that_cannot_be_written_takes_nothing_in(archive, tmp_path):
     (tmp_path / "bundles").write_text("a file where the folder should be")
 
-    with pytest.raises(OSError):
+    with pytest.raises(Unavailable, match=r"bundle\.unwritten"):
         archive.take(packed())
 
     assert [path.name for path in tmp_path.iterdir()] == ["bundles"]
+
+
+def test_a_bundle_or_an_index_that_cannot_be_read_is_not_taken_for_absent(archive, tmp_path):
+    taken = archive.take(numbered(1))
+    taken.path.unlink()
+    taken.path.mkdir()
+    with pytest.raises(Unavailable, match=r"bundle\.unread"):
+        archive.load(taken.digest)
+
+    (tmp_path / "bundles" / "index.json").unlink()
+    (tmp_path / "bundles" / "index.json").mkdir()
+    with pytest.raises(Unavailable, match=r"bundle\.unread"):
+        archive.digests()

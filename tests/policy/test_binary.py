@@ -254,6 +254,14 @@ def test_a_damaged_list_of_what_was_accepted_accepts_nothing(cache, raw):
         find(cache, accept=Asked(True))
 
 
+def test_a_list_of_what_was_accepted_that_cannot_be_read_accepts_nothing(cache):
+    cached(cache)
+    (cache / "opa" / PINNED / "accepted.json").mkdir()
+
+    with pytest.raises(Unavailable, match=r"accepted\.json cannot be read"):
+        find(cache, accept=Asked(True))
+
+
 def test_what_was_accepted_is_written_down_for_its_owner_alone(cache):
     path = cached(cache)
     find(cache, accept=Asked(True))
@@ -400,6 +408,24 @@ def test_a_go_that_cannot_be_run_is_none(tmp_path, cache):
 
     with pytest.raises(Unavailable, match=r"opa\.go"):
         install(cache, path=str(tmp_path / "bin"), base=NO_RELEASE)
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path, on_path):
+    cache = tmp_path / "cache"
+    cache.write_text("a file where the folder should be")
+
+    with pytest.raises(Unavailable, match=r"cannot be (written|read)"):
+        find(cache, setting=str(tmp_path / "bin" / "opa"))
+    with pytest.raises(Unavailable, match=r"opa\.cache"):
+        install(cache, path=go(tmp_path), base=NO_RELEASE)
+
+
+def test_a_list_of_what_was_accepted_that_cannot_be_written_accepts_nothing(cache, on_path):
+    (cache / "opa").mkdir(parents=True)
+    (cache / "opa" / PINNED).write_text("a file where the folder should be")
+
+    with pytest.raises(Unavailable):
+        find(cache, path=on_path, accept=Asked(True))
 
 
 # -- the real ones ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from magistrate.core.values import Count, Document, Free
 from tests.support import fake_opa as fake
 from tests.support.fake_opa import envelope, failing, provenance, result, saying
 
-DEADLINE = 0.4
+DEADLINE = 0.5
 QUESTION = b'{"contract":1}'
 
 
@@ -134,7 +134,7 @@ async def test_each_bad_answer_is_no_answer_with_its_own_code(name, warm):
         after = await sidecar.ask("decision", QUESTION, Shape)
 
     assert refused.value.code == code
-    assert took < DEADLINE + 0.3  # the machine may be busy; without a deadline it would be 60 s
+    assert took < DEADLINE + 1.5  # the machine may be busy; without a deadline it would be 60 s
     assert after.value == fake.RESULT  # nothing of the bad answer is left in the pool
 
 
@@ -242,7 +242,7 @@ async def test_every_slow_answer_at_once_still_ends_by_the_deadline():
         ended = await asyncio.gather(*(sidecar.ask("decision", QUESTION) for _ in range(64)), return_exceptions=True)
 
     assert {error.code for error in ended} == {"opa.timeout"}
-    assert time.monotonic() - began < DEADLINE + 0.6
+    assert time.monotonic() - began < DEADLINE + 2
 
 
 async def test_who_asks_may_stop_asking_and_the_line_stays_whole():

@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from magistrate.core.errors import Malformed
-from magistrate.policy import capabilities, gate, vocabulary
+from magistrate.core.errors import Malformed, Unavailable
+from magistrate.policy import capabilities, command, gate, vocabulary
+from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from tests.policy.trees import DATA, FILES, POLICY, packed, policy
 from tests.support import rego_tools
@@ -416,3 +417,32 @@ def test_what_opas_strict_check_refuses_is_refused(binary, text):
 def test_the_complaint_names_file_and_row(binary):
     with pytest.raises(Malformed, match=r"policies/refunds/refunds\.rego:\d+: rego_unsafe_var_error"):
         gate.check(binary, Bundle.read(with_rule("_x := y")))
+
+
+# -- an OPA that does not do what it should --------------------------------------------------------------------------
+
+
+def odd(tmp_path, text):
+    path = tmp_path / "opa"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return Binary(path, "1.22.2", f"{text!r}", "setting")
+
+
+def test_an_opa_that_does_not_tell_its_builtins_is_no_gate(tmp_path, bundle):
+    with pytest.raises(Unavailable, match=r"opa\.start.*no such command"):
+        gate.check(odd(tmp_path, "echo no such command >&2; exit 1"), bundle)
+
+
+def test_an_opa_that_does_not_end_is_no_gate(tmp_path, bundle, monkeypatch):
+    monkeypatch.setattr(command, "PATIENCE", 0.1)
+
+    with pytest.raises(Unavailable, match=r"opa\.start.*did not end"):
+        gate.check(odd(tmp_path, "exec sleep 60"), bundle)
+
+
+def test_a_file_that_opa_checks_and_cannot_parse_is_refused(tmp_path, bundle):
+    text = """case $1 in capabilities) echo '{"builtins": []}';; check) ;; *) echo odd >&2; exit 1;; esac"""
+
+    with pytest.raises(Malformed, match=r"gate\.compile: odd"):
+        gate.check(odd(tmp_path, text), bundle)

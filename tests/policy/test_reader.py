@@ -1,6 +1,7 @@
 """The fast way of reading OPA's answers says what the careful way says, whatever is sent."""
 
 import gzip
+import json
 import io
 import tarfile
 
@@ -122,3 +123,12 @@ def test_what_we_accept_another_reader_reads_the_same(header, at, piece, mended)
 
 def test_the_unchanged_tarball_is_read_whole():
     assert tarball.unpack(archive(*(member(n, c) for n, c in FILES.items()))) == FILES
+
+
+def test_an_answer_in_another_order_is_read_with_care_each_time():
+    body = json.dumps({"result": RESULT, "provenance": provenance()}).encode()
+    spaced = json.dumps({"provenance": provenance(), "result": RESULT}).encode() + b"\n"
+    reader = Reader(VERSION, REVISIONS)
+
+    for sent in (body, body, spaced, spaced, GOOD, body, GOOD):
+        assert reader.result(200, sent) == RESULT

@@ -370,6 +370,36 @@ async def test_no_place_for_the_socket_is_told(binary, bundle, tmp_path, monkeyp
         await Sidecar(binary, bundle).start()
 
 
+async def test_a_folder_that_fills_up_is_told_and_removed(binary, bundle, monkeypatch):
+    from magistrate.policy import authz
+
+    made = []
+
+    def full(folder, *_):
+        made.append(folder)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(authz, "write", full)
+
+    with pytest.raises(Unavailable, match=r"opa\.folder.*No space left"):
+        await Sidecar(binary, bundle).start()
+
+    assert [folder.exists() for folder in made] == [False]
+
+
+async def test_it_can_be_asked_past_us_only_while_it_runs(binary, bundle, sidecar):
+    socket, headers = sidecar.access()
+
+    assert Path(socket).is_socket()
+    assert headers == {"Authorization": f"Bearer {sidecar._token}"}
+    with pytest.raises(NoAnswer, match=r"opa\.refused"):
+        Sidecar(binary, bundle).access()
+
+
+async def test_a_restart_before_the_start_does_nothing(binary, bundle):
+    await Sidecar(binary, bundle).restart()
+
+
 async def test_a_stop_leaves_nothing_behind(binary, bundle):
     sidecar = Sidecar(binary, bundle)
     await sidecar.start()

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import StringConstraints, ValidationError
 
-from magistrate.core.errors import Broken
+from magistrate.core.errors import Broken, Unavailable
 from magistrate.core.values import Document
 
 FILE: Final = "accepted.json"
@@ -41,15 +41,25 @@ class Accepted:
         return {row.sha256 for row in self._rows() if row.source == source}
 
     def keep(self, sha256: str, origin: str, source: str) -> None:
-        """Accept from now on what was accepted now."""
+        """Accept from now on what was accepted now.
+
+        Raises:
+            Unavailable: `opa.cache`, it cannot be written down.
+        """
         rows = self._rows()
         row = _Row(sha256=sha256, origin=origin, source=source)
         if row in rows:
             return
+        try:
+            self._write(*rows, row)
+        except OSError as error:
+            raise Unavailable("opa.cache", f"{self.folder} cannot be written: {error.strerror}") from error
+
+    def _write(self, *rows: _Row) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self._path.with_name(f".{FILE}.{secrets.token_hex(8)}")
         with part.open("x", encoding="utf-8") as file:
-            json.dump({"accepted": [each.plain() for each in (*rows, row)]}, file, indent=2)
+            json.dump({"accepted": [each.plain() for each in rows]}, file, indent=2)
             file.write("\n")
             file.flush()
             os.fchmod(file.fileno(), 0o600)
@@ -61,6 +71,8 @@ class Accepted:
             return _Rows.model_validate_json(self._path.read_bytes()).accepted
         except FileNotFoundError:
             return ()
+        except OSError as error:
+            raise Unavailable("opa.cache", f"{self._path} cannot be read: {error.strerror}") from error
         except ValidationError:
             hint = f"look at it; removing it means that OPA is accepted anew: {self._path}"
             raise Broken("opa.accepted", f"{self._path} is damaged", hint=hint) from None

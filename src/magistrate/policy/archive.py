@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from magistrate.core import canonical
-from magistrate.core.errors import Absent, Broken, Conflict
+from magistrate.core.errors import Absent, Broken, Conflict, Unavailable
 from magistrate.core.values import Count, Digest, Document
 from magistrate.policy import gate
 from magistrate.policy.binary import Binary
@@ -47,6 +47,7 @@ class Archive:
         Raises:
             Malformed: it is no bundle, or the gate refuses it.
             Conflict: `bundle.sequence_taken`, another bundle has its sequence.
+            Unavailable: `bundle.unwritten`, the folder does not take it.
         """
         bundle = Bundle.read(raw)
         index = self._index()
@@ -57,10 +58,13 @@ class Archive:
                 hint = "raise `sequence` in .manifest"
                 raise Conflict("bundle.sequence_taken", f"sequence {bundle.sequence} is {digest}", hint=hint)
         gate.check(self._binary, bundle)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._write_once(self._path(bundle.digest), raw)
         index[bundle.digest] = {"sequence": bundle.sequence, "contract": bundle.contract}
-        self._write_index(index)  # after this line the bundle is part of history
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._write_once(self._path(bundle.digest), raw)
+            self._write_index(index)  # after this line the bundle is part of history
+        except OSError as error:
+            raise Unavailable("bundle.unwritten", f"{self._folder}: {error.strerror or error}") from error
         return self.load(bundle.digest)
 
     def load(self, digest: str) -> Bundle:
@@ -78,6 +82,8 @@ class Archive:
         except FileNotFoundError:
             hint = "restore the file from a backup"
             raise Broken("bundle.lost", f"{path.name} was taken in and is gone", hint=hint) from None
+        except OSError as error:
+            raise Unavailable("bundle.unread", f"{path}: {error.strerror}") from error
         if canonical.digest(raw) != digest:
             hint = "restore the file from a backup"
             raise Broken("bundle.changed", f"{path.name} holds other bytes than its name says", hint=hint)
@@ -98,8 +104,10 @@ class Archive:
         path = self._folder / INDEX
         try:
             kept = _Index.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
+        except OSError as error:
+            raise Unavailable("bundle.unread", f"{path}: {error.strerror}") from error
         except ValidationError:
             hint = "restore it from a backup"
             raise Broken("bundle.index", f"{path} is not an index of bundles", hint=hint) from None

@@ -108,14 +108,16 @@ def install(
         Unavailable: `opa.missing`, with the reason why each way failed.
     """
     accepted = Accepted(folder_of(cache))
-    accepted.folder.mkdir(parents=True, exist_ok=True)
     reasons = []
     for get in (_from_release, _from_go):
         try:
+            accepted.folder.mkdir(parents=True, exist_ok=True)
             return get(path, base, accepted, accept, say)
         except MagistrateError as error:
             reasons.append(f"{error.code}: {error.detail}")
-            say(error.detail)
+        except OSError as error:
+            reasons.append(f"opa.cache: {accepted.folder} cannot be written: {error.strerror}")
+        say(reasons[-1])
     hint = "accept the release when asked, name its digest in MAGISTRATE_OPA_SHA256, or install Go"
     raise Unavailable("opa.missing", f"OPA {PINNED} could not be had: {'; '.join(reasons)}", hint=hint)
 

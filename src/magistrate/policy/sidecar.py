@@ -127,7 +127,7 @@ class Sidecar:
         Raises:
             NoAnswer: it is not running.
         """
-        if self._folder is None:
+        if self._home is None:
             raise NoAnswer("opa.refused", "the sidecar is not running")
         return str(self._folder / SOCKET), {"Authorization": f"Bearer {self._token}"}
 
@@ -157,11 +157,10 @@ class Sidecar:
         home = Folder()
         try:
             authz.write(home.path, self._token, self._revisions[authz.NAME])
-            with (home.path / BUNDLE).open("xb") as copy:
-                copy.write(self.bundle.raw)
-        except BaseException:
+            (home.path / BUNDLE).write_bytes(self.bundle.raw)
+        except OSError as error:
             home.remove()
-            raise
+            raise Unavailable("opa.folder", f"{home.path} cannot be written: {error.strerror}") from error
         return home
 
     def _check_files(self, folder: Path) -> None:
