@@ -1,12 +1,12 @@
 package magistrate
 
-import data.magistrate.voice
+import data.magistrate.speaker
 
 # METADATA
 # title: Approval
 # description: Whether this operator may say this of that decision.
 # entrypoint: true
 approval := {
-	"may": voice.may,
-	"reasons": voice.reasons,
+	"may": speaker.may,
+	"reasons": speaker.reasons,
 }
