@@ -143,15 +143,19 @@ def bundle() -> bytes:
     return packed({"/data.json": json.dumps(DATA).encode(), "/.manifest": json.dumps(MANIFEST).encode(), **files})
 
 
-@asynccontextmanager
-async def opened(root: Path) -> Any:
-    """Open, set up through HTTP, arm, enrol an agent and an auditor: as a first day goes."""
-    (root / "bundle.tar.gz").write_bytes(bundle())
+def binary() -> Binary:
     path = Path(opa())
+    return Binary(path, PINNED, sha256_of(path), "setting")
+
+
+@asynccontextmanager
+async def opened(root: Path, raw: bytes = b"") -> Any:
+    """Open, set up through HTTP, arm, enrol an agent and an auditor: as a first day goes."""
+    (root / "bundle.tar.gz").write_bytes(raw or bundle())
     open_ = await open_installation(
         Settings(
             data=root / "data",
-            binary=Binary(path, PINNED, sha256_of(path), "setting"),
+            binary=binary(),
             state=root / "state",
             origin=ORIGIN,
             bundle=root / "bundle.tar.gz",
@@ -170,6 +174,7 @@ async def opened(root: Path) -> Any:
             assert made.status_code == 201, made.text
             await home.enrol("agent", "bot")
             await home.enrol("agent", "other")
+            await home.enrol("observer", "mesh-watch")
             await home.enrol("auditor", "ada")
             yield home
         finally:

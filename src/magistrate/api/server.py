@@ -173,6 +173,7 @@ def _config(app: FastAPI, address: Address) -> uvicorn.Config:
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",  # a stranger's broken request is a line in nobody's log
         access_log=False,
         server_header=False,
         proxy_headers=False,
