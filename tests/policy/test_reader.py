@@ -1,8 +1,8 @@
 """The fast way of reading OPA's answers says what the careful way says, whatever is sent."""
 
 import gzip
-import json
 import io
+import json
 import tarfile
 
 from hypothesis import example, given
