@@ -113,7 +113,7 @@ def newest_bundle() -> Path:
     Raises:
         Unavailable: none was shipped.
     """
-    folder = Path(os.environ.get("MAGISTRATE_BUNDLES") or shipped.folder("bundles"))
+    folder = shipped.folder("bundles")
     try:
         index: Any = canonical.load((folder / "index.json").read_bytes())
     except OSError:
