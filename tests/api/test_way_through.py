@@ -112,6 +112,37 @@ async def test_lists_go_on_where_they_stopped(home):
     assert denied["items"] == []
 
 
+async def test_a_list_of_few_among_many_is_read_bit_by_bit(home, monkeypatch):
+    monkeypatch.setattr("magistrate.api.lists.STEP", 2)
+    monkeypatch.setattr("magistrate.api.lists.LOOKED_AT", 4)
+    wanted = []
+    for n in range(11):
+        made = await home.intent(action="note.ask")
+        if n % 5:  # the lead has spoken on most: they wait for somebody else
+            spoken = {**home.house.store.row("intents", made["intent"]["intent_id"]).data}
+            spoken["standing"] = {**spoken["standing"], "wanted": []}
+            await _rewrite(home, made["intent"]["intent_id"], spoken)
+        else:
+            wanted.append(made["intent"]["intent_id"])
+
+    found, cursor, pages = [], "", 0
+    while cursor is not None:
+        answer = await home.call(LEAD, "GET", "/v1/approvals" + (f"?cursor={cursor}" if cursor else ""))
+        found += [item["intent"]["intent_id"] for item in answer.json()["items"]]
+        cursor = answer.json()["next_cursor"]
+        pages += 1
+
+    assert found == wanted
+    assert pages > 1
+
+
+async def _rewrite(home, id_, data):
+    row = home.house.store.row("intents", id_)
+    await home.house.commit(
+        lambda txn: txn.layer.put("intents", id_, state=row.state, owner=row.owner, due=row.due, data=data)
+    )
+
+
 async def test_each_list_answers_in_one_shape(home):
     await home.execution()
     kinds = ("intents", "warrants", "executions", "agents", "operators", "observers", "auditors", "alerts", "keys")

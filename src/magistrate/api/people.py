@@ -15,6 +15,7 @@ from magistrate.core.values import moment
 from magistrate.engine import alerts, halting
 from magistrate.store import Row
 
+_PAGED: Final = ("state", "limit", "cursor")
 ALERTS: Final = ("open", "acked", "closed")
 PUBLIC: Final = ("id", "owner", "roles", "key_id", "public_key", "type", "because")
 
@@ -34,14 +35,11 @@ def agent(visit: Visit, row: Row) -> dict[str, Any]:
 async def agents(visit: Visit) -> Response:
     """An agent sees itself."""
     await visit.hold("agent.list")
-    return await page(
-        visit,
-        "agents",
-        lambda row: agent(visit, row),
-        states=("active", "quarantined"),
-        owned=False,
-        wanted=None if visit.wide else lambda row: row.id == visit.principal.id,
-    )
+    if not visit.wide:
+        wire.query(visit.request, _PAGED)
+        row = visit.house.store.row("agents", visit.principal.id)
+        return wire.reply({"items": [agent(visit, row)] if row else [], "next_cursor": None})
+    return await page(visit, "agents", lambda row: agent(visit, row), states=("active", "quarantined"), owned=False)
 
 
 async def operators(visit: Visit) -> Response:
@@ -98,7 +96,6 @@ async def acknowledge(visit: Visit) -> Response:
     return wire.reply(alert(visit.house.store.row("alerts", row.id) or row))
 
 
-_PAGED: Final = ("state", "limit", "cursor")
 ENDPOINTS: Final = (
     Endpoint("GET", "/v1/agents", agents, "List agents", ((200, "Page"),), query=_PAGED),
     Endpoint("GET", "/v1/operators", operators, "List operators", ((200, "Page"),), query=_PAGED),
