@@ -165,3 +165,13 @@ async def test_streams_are_counted(home):
 
 async def test_who_may_not_listen_hears_nothing(home):
     assert (await home.call("mesh-watch", "GET", "/v1/events")).status_code == 403
+
+
+async def test_a_suspended_operator_hears_no_more(home, listen, monkeypatch):
+    monkeypatch.setattr(events, "BEAT", 0.05)
+    stream = listen(LEAD)
+    await stream.chunk()
+    assert await stream.chunk() == b": \n\n"
+    await home.append("operator", "lead-1", "suspended", {"event": "suspended", "operator": {"id": "lead-1"}})
+    async with asyncio.timeout(2):
+        await stream.task

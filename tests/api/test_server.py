@@ -314,3 +314,16 @@ runner(main())
         child.send_signal(number)
         out, _ = child.communicate(timeout=10)
         assert (child.returncode, out) == (0, "stopped\n"), loop
+
+
+async def test_a_body_that_is_cut_off_does_nothing(home):
+    async with Served(home) as served:
+        before = home.size
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        head = f"POST /v1/intents HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Length: 90\r\n"
+        key = f"Authorization: Bearer {home.keys['bot']}\r\nContent-Type: application/json\r\n\r\n"
+        writer.write(f'{head}{key}{{"action"'.encode())
+        await writer.drain()
+        writer.close()
+        await asyncio.sleep(0.2)
+        assert home.size == before

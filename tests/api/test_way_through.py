@@ -171,3 +171,46 @@ async def test_status_checkpoint_and_description(home):
     assert note.startswith(f"{home.house.origin}\n{home.size}\n")
     said = (await home.call("ada", "GET", "/openapi.json")).json()
     assert said["openapi"] == "3.1.0"
+
+
+async def test_an_alert_is_acknowledged_once(home):
+    await home.append("alert", "alr-x", "open", {"code": "x.y", "about": "gate", "detail": "", "by": ""})
+    seen = await home.call(LEAD, "POST", "/v1/alerts/alr-x/ack", {})
+    assert (seen.json()["state"], seen.json()["by"]) == ("acked", "lead-1")
+    assert (await home.call(LEAD, "POST", "/v1/alerts/alr-x/ack")).status_code == 409
+    assert (await home.call(LEAD, "POST", "/v1/alerts/alr-y/ack")).status_code == 404
+
+
+async def test_only_the_unknown_is_reconciled(home):
+    made = await home.execution()
+    here = f"/v1/executions/{made['execution_id']}/reconcile"
+    early = await home.call(LEAD, "POST", here, {"finding": "it was done"})
+    assert (early.status_code, early.json()["code"]) == (409, "execution.state")
+    await home.call("bot", "POST", here.replace("reconcile", "report"), {"outcome": "unknown"})
+    done = await home.call(LEAD, "POST", here, {"finding": "it was done"})
+    assert (done.status_code, done.json()["state"]) == (200, "reconciled")
+    assert (await home.call(LEAD, "POST", here, {})).status_code == 400
+
+
+async def test_an_operator_hears_that_a_thing_does_not_exist(home):
+    for path in ("intents/int-0", "warrants/wrt-0", "executions/exe-0", "decisions/999", "entries/999/proof"):
+        answer = await home.call(LEAD, "GET", f"/v1/{path}")
+        assert (answer.status_code, answer.json()["title"]) == (404, "Not Found"), path
+
+
+async def test_only_a_decision_is_shown_as_one(home):
+    made = await home.intent()
+    steps = (await home.call("bot", "GET", made["links"]["chain"])).json()["steps"]
+    for name in (steps[0]["index"], steps[0]["leaf"], "sha256:" + "0" * 64, "first", "-1", "007"):
+        assert (await home.call("bot", "GET", f"/v1/decisions/{name}")).status_code == 404, name
+
+
+async def test_a_denial_is_taken_when_opa_is_silent(home):
+    made = await home.intent(action="note.ask")
+    home.table.silent = True
+    given = word(made, LEAD, "lead-1", home.house.now(), verdict="deny")
+    answer = await home.call(LEAD, "POST", made["links"]["approvals"], given, idempotency_key="deny-12345678")
+    assert answer.status_code == 201
+    assert answer.json()["decision"]["standing"]["outcome"] == "deny"
+    yes = await home.call(LEAD, "POST", made["links"]["approvals"], word(made, LEAD, "lead-1", home.house.now()))
+    assert yes.status_code == 409
