@@ -19,13 +19,17 @@ asked(fields) if {
 
 # METADATA
 # title: Whether these are the whole facts about one person or program
-actor(facts) if of(facts) == _actor
+actor(facts) if {
+	of(facts) == _actor
+	_texts(facts.roles)
+}
 
 # METADATA
 # title: Whether these are whole approvals
 approvals(given) if {
 	every approval in given {
 		of(approval) == _approval
+		_texts(approval.roles)
 	}
 }
 
@@ -36,9 +40,16 @@ terms(given) if {
 	of(given.requirement) == _requirement
 	every row in given.requirement.all_of {
 		of(row) == {"roles": "array", "count": "number", "proof": "string"}
+		_texts(row.roles)
 	}
 	every relation in given.requirement.exclude {
 		relation in {"proposer", "owner", "author", "subject"}
+	}
+}
+
+_texts(values) if {
+	every value in values {
+		is_string(value)
 	}
 }
 
