@@ -6,7 +6,7 @@ import shutil
 import pytest
 import pytest_asyncio
 
-from magistrate.core.errors import Broken, Conflict, Malformed, MagistrateError, Refused, Unavailable
+from magistrate.core.errors import Broken, Conflict, MagistrateError, Malformed, Refused, Unavailable
 from magistrate.core.signature import sign_document, signer_from_seed
 from magistrate.core.values import moment
 from magistrate.engine.setup import CODE_SECONDS

@@ -28,7 +28,7 @@ from unittest.mock import patch
 from magistrate.client import operator as words
 from magistrate.core import canonical
 from magistrate.core.administration import possession
-from magistrate.core.errors import Absent, Malformed, Refused
+from magistrate.core.errors import Absent, NoAnswer
 from magistrate.core.signature import Signer, sign_document, signer_from_seed
 from magistrate.core.state import fold
 from magistrate.core.values import moment
@@ -409,8 +409,6 @@ class World:
     @contextmanager
     def silent(self, *documents: str, no: Exception | None = None) -> Iterator[None]:
         """OPA gives no answer to these documents (to any, when none is named)."""
-        from magistrate.core.errors import NoAnswer
-
         ask, no = self.house.ask, no or NoAnswer("opa.refused", "nobody answers")
 
         async def mute(name: str, question: dict[str, Any], *, bundle: str) -> Asked:
@@ -582,6 +580,3 @@ def variant(target: Path, change: Callable[[Path], None]) -> bytes:
     shutil.copytree(rego(), target)
     change(target)
     return built(target)
-
-
-__all__ = ["Absent", "Malformed", "Refused"]
