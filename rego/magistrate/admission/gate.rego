@@ -59,8 +59,10 @@ _held if {
 # custom: {code: admission.credential, pointer: /presenter/credential, remedy: "sign the request with the warrant's key"}
 refuse contains reason.of(rego.metadata.rule()) if {
 	input.warrant.holder.proof == "key"
-	not catalogue.installation.proofs[input.presenter.credential]
+	not _signed
 }
+
+_signed if catalogue.installation.proofs[input.presenter.credential]
 
 # METADATA
 # title: The holder is quarantined
@@ -70,7 +72,9 @@ refuse contains reason.of(rego.metadata.rule()) if input.holder.state == "quaran
 # METADATA
 # title: The holder is not active
 # custom: {code: admission.holder, pointer: /holder/state, remedy: "an operator looks into why"}
-refuse contains reason.of(rego.metadata.rule()) if not input.holder.state in {"active", "quarantined"}
+refuse contains reason.of(rego.metadata.rule()) if not _standing
+
+_standing if input.holder.state in {"active", "quarantined"}
 
 # METADATA
 # title: The warrant was revoked
@@ -110,14 +114,16 @@ _now := input.now.unix * 1000000000
 # METADATA
 # title: The call is not what the warrant permits
 # custom: {code: admission.call_differs, pointer: /call, remedy: "do exactly what was approved, or propose anew"}
-refuse contains reason.of(rego.metadata.rule()) if input.call != input.warrant.scope
+refuse contains reason.of(rego.metadata.rule()) if not _to_the_letter
+
+_to_the_letter if input.call == input.warrant.scope
 
 # METADATA
 # title: The warrant's scope is not what was decided
 # custom: {code: admission.scope, pointer: /warrant/scope, remedy: "present the warrant as it was issued"}
-refuse contains reason.of(rego.metadata.rule()) if {
-	input.warrant.scope != object.filter(input.intent, {"action", "target", "parameters"})
-}
+refuse contains reason.of(rego.metadata.rule()) if not _as_decided
+
+_as_decided if input.warrant.scope == object.filter(input.intent, {"action", "target", "parameters"})
 
 # METADATA
 # title: The warrant is not what its decision gave
@@ -146,7 +152,9 @@ _for_us if {
 # METADATA
 # title: The gate is disarmed
 # custom: {code: admission.disarmed, pointer: /armed, remedy: "see what the service is waiting for"}
-refuse contains reason.of(rego.metadata.rule()) if not input.armed == true
+refuse contains reason.of(rego.metadata.rule()) if not _armed
+
+_armed if input.armed == true
 
 # METADATA
 # title: The catalogue no longer holds the action or the target

@@ -31,8 +31,10 @@ deny contains reason.of(rego.metadata.rule()) if not target
 deny contains reason.of(rego.metadata.rule()) if {
 	action
 	target
-	not target.kind in action.targets.kinds
+	not _kindred
 }
+
+_kindred if target.kind in action.targets.kinds
 
 # METADATA
 # title: The parameters are not what the action's row describes

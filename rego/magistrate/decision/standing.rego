@@ -6,7 +6,6 @@
 package magistrate.standing
 
 import data.catalogue.installation
-import data.magistrate.constraints
 import data.magistrate.narrowing
 import data.magistrate.people
 import data.magistrate.pointer
@@ -79,7 +78,9 @@ deny contains reason.of(rego.metadata.rule()) if input.proposer.state != "active
 # METADATA
 # title: The proposer has too many intents waiting
 # custom: {code: decision.open_intents, remedy: "wait until some are decided, or cancel them"}
-deny contains reason.of(rego.metadata.rule()) if not input.proposer.open_intents < installation.limits.open_intents
+deny contains reason.of(rego.metadata.rule()) if not _few_open
+
+_few_open if input.proposer.open_intents < installation.limits.open_intents
 
 # METADATA
 # title: An operator said no
@@ -116,8 +117,10 @@ deny contains reason.of(rego.metadata.rule()) if {
 # custom: {code: decision.counter_unknown, remedy: "ask with every counter of the action among the facts"}
 deny contains reason.of(rego.metadata.rule()) if {
 	some name in _counters
-	not is_number(input.facts[name])
+	not _figured(name)
 }
+
+_figured(name) if is_number(input.facts[name])
 
 # METADATA
 # title: The amount a counter sums is not a whole number of at least 0
@@ -125,7 +128,14 @@ deny contains reason.of(rego.metadata.rule()) if {
 deny contains reason.of(rego.metadata.rule()) if {
 	some name in _counters
 	at := data.counters[name].amount
-	not constraints.typed("max_amount", pointer.read(input.intent, at))
+	not _countable(at)
+}
+
+_countable(at) if {
+	amount := pointer.read(input.intent, at)
+	is_number(amount)
+	amount >= 0
+	floor(amount) == amount
 }
 
 _counters := {name | some name, row in data.counters; row.action == input.intent.action}

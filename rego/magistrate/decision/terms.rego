@@ -32,8 +32,10 @@ deny contains reason.of(rego.metadata.rule()) if count(policies.floors) == 0
 # custom: {code: decision.unknown_tier, remedy: "a policy author names a tier of the bundle"}
 deny contains reason.of(rego.metadata.rule()) if {
 	some said in policies.floors
-	not is_number(data.tiers[said.floor].rank)
+	not _ranked(said)
 }
+
+_ranked(said) if is_number(data.tiers[said.floor].rank)
 
 # METADATA
 # title: The tier's row, or the action's, leaves a term open
@@ -81,6 +83,9 @@ _terms := {
 		"report_by_seconds": _row.warrant.report_by_seconds,
 		"rollback_seconds": _row.warrant.rollback_seconds,
 	},
+} if {
+	_row.warrant.ttl # what other floors and policies state only tightens it
+	_row.warrant.uses
 }
 
 # METADATA

@@ -16,22 +16,22 @@ import data.magistrate.reason
 # title: The call was not the warrant's scope
 # custom: {code: verification.call, severity: critical}
 found contains reason.deviates(rego.metadata.rule(), _recorded("/call", input.warrant.scope, input.call)) if {
-	input.call != input.warrant.scope
+	not _to_the_letter
 }
+
+_to_the_letter if input.call == input.warrant.scope
 
 # METADATA
 # title: An attempt began outside the warrant's window
 # custom: {code: verification.window, severity: critical}
-found contains reason.deviates(rego.metadata.rule(), _recorded(_attempt(i), window, attempt.started_at)) if {
+found contains reason.deviates(rego.metadata.rule(), _recorded(sprintf("/execution/attempts/%d", [i]), window, attempt)) if {
 	window := {"from": input.warrant.issued_at, "until": input.warrant.expires_at}
 	some i, attempt in input.execution.attempts
-	not _inside(attempt.started_at)
+	not _inside(attempt)
 }
 
-_attempt(i) := sprintf("/execution/attempts/%d/started_at", [i])
-
-_inside(at) if {
-	started := time.parse_rfc3339_ns(at)
+_inside(attempt) if {
+	started := time.parse_rfc3339_ns(attempt.started_at)
 	started >= time.parse_rfc3339_ns(input.warrant.issued_at)
 	started < time.parse_rfc3339_ns(input.warrant.expires_at)
 }

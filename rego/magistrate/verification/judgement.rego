@@ -110,7 +110,9 @@ doubt contains reason.of(rego.metadata.rule()) if input.execution.state in {"sta
 # METADATA
 # title: How it ended is not known
 # custom: {code: verification.unknown, remedy: "an operator reconciles it"}
-doubt contains reason.of(rego.metadata.rule()) if not input.execution.state in {"started", "halting", "succeeded"}
+doubt contains reason.of(rego.metadata.rule()) if not _known
+
+_known if input.execution.state in {"started", "halting", "succeeded"}
 
 # METADATA
 # title: Nobody whose word is enough has seen how it ended
