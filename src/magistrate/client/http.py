@@ -71,6 +71,10 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let its connections go."""
         self._http.close()
 
     def get(self, path: str, **query: str | int | None) -> Any:

@@ -35,8 +35,13 @@ class Actor:
 
     def meet(self, url: str, *, signs: bool) -> None:
         """Speak to the service at `url`: signing each request, or with an API key."""
+        self.close()
         credential = Credential(signer=self._signer) if signs else Credential(api_key=self._api_key)
         self._client = Client(url, credential)
+
+    def close(self) -> None:
+        """Let the connection go; the keys stay."""
+        self._client.close()
 
     def key_hash(self) -> dict[str, str]:
         """What an enrolment needs of this agent's API key."""

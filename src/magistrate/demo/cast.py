@@ -99,7 +99,8 @@ class Local:
         return getattr(self._actor, verb)(**said)
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Let them go."""
+        self._actor.close()
 
 
 class Target:
