@@ -227,6 +227,7 @@ test_a_no_says_why if {
 
 test_every_active_operator_may_say_no_whatever_stands_against_a_yes if {
 	_may(_no({}))
+	_may(_no({"operator": {"roles": ["keeper"]}}))
 	_may(_no(object.union(_everything_against_it, {"statement": {
 		"verdict": "deny",
 		"reason": "not on a Wednesday",
