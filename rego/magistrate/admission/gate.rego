@@ -37,6 +37,7 @@ _whole if {
 	})
 	shape.actor(input.presenter)
 	shape.actor(input.holder)
+	is_object(input.warrant.scope)
 	is_object(input.warrant.constraints)
 	is_array(input.warrant.evidence)
 	input.state in {"live", "spent", "expired", "revoked"}

@@ -6,6 +6,7 @@
 package magistrate.question
 
 import data.magistrate.reason
+import data.magistrate.shape
 
 # METADATA
 # title: The question is not a whole decision question
@@ -35,37 +36,10 @@ _whole if {
 	is_string(input.author)
 	is_number(input.installation.operators)
 	is_boolean(input.installation.demo)
-	actor(input.proposer)
-	approvals(input.approvals)
-}
-
-# METADATA
-# title: Whether these are the whole facts about one person or program
-actor(facts) if {
-	is_string(facts.type)
-	is_string(facts.id)
-	is_string(facts.state)
-	is_array(facts.roles)
-	is_string(facts.owner)
-	is_string(facts.credential)
-	is_number(facts.open_intents)
-}
-
-# METADATA
-# title: Whether these are whole approvals
-approvals(given) if {
-	is_array(given)
-	every approval in given {
-		_approval(approval)
+	shape.actor(input.proposer)
+	is_array(input.approvals)
+	shape.approvals(input.approvals)
+	every approval in input.approvals {
+		approval.verdict in {"approve", "deny"}
 	}
-}
-
-_approval(approval) if {
-	is_string(approval.operator)
-	is_array(approval.roles)
-	approval.verdict in {"approve", "deny"}
-	is_object(approval.narrowing)
-	is_number(approval.at)
-	is_number(approval.expires_at)
-	is_string(approval.proof)
 }
