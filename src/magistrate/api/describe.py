@@ -18,7 +18,7 @@ from magistrate.api.visit import Endpoint
 from magistrate.core.approval import Approval
 from magistrate.core.decision import Reason, Standing, Terms
 from magistrate.core.execution import Call, ObservationClaim, ReportClaim
-from magistrate.core.genesis import Genesis
+from magistrate.core.genesis import Genesis, Recovery
 from magistrate.core.intent import Intent, Proposal
 from magistrate.core.values import Document
 from magistrate.core.verification import Verification
@@ -27,6 +27,7 @@ from magistrate.core.warrant import Warrant
 MODELS: Final[tuple[type[Document], ...]] = (
     Approval,
     Because,
+    Recovery,
     Call,
     Finding,
     Genesis,

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from magistrate.api import wire
 from magistrate.api.idempotency import once
-from magistrate.api.intents import Because, by
+from magistrate.api.intents import Because
 from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
 from magistrate.core import canonical
@@ -105,14 +105,14 @@ def _judged(execution_id: str, verdict: Any) -> dict[str, Any]:
 async def halt(visit: Visit) -> Response:
     said = wire.read(Because, visit.raw)
     row = await held(visit, "execution.halt")
-    await halting.halt(visit.house, row.id, by(visit, said.reason))
+    await halting.halt(visit.house, row.id, "operator", visit.word(said.reason))
     return wire.reply(router.show(visit.house, row.id), 202)
 
 
 async def reconcile(visit: Visit) -> Response:
     said = wire.read(Finding, visit.raw)
     row = await held(visit, "execution.reconcile")
-    await router.reconcile(visit.house, row.id, visit.principal.id, said.finding)
+    await router.reconcile(visit.house, row.id, visit.word(said.finding))
     return wire.reply(router.show(visit.house, row.id))
 
 

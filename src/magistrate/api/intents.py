@@ -132,14 +132,8 @@ async def show(visit: Visit) -> Response:
 async def cancel(visit: Visit) -> Response:
     said = wire.read(Because, visit.raw)
     row = await held(visit, "intent.cancel")
-    await gateway.cancel(visit.house, row.id, because=by(visit, said.reason))
+    await gateway.cancel(visit.house, row.id, visit.word(said.reason))
     return wire.reply(whole(visit, gateway.held(visit.house.store.row("intents", row.id))))
-
-
-def by(visit: Visit, reason: str) -> str:
-    """Who acted and why, as one line of the record."""
-    who = f"{visit.principal.type} {visit.principal.id}"
-    return f"{who}: {reason}" if reason else who
 
 
 async def chain(visit: Visit) -> Response:

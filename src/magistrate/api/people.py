@@ -7,12 +7,13 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from magistrate.api import wire
-from magistrate.api.intents import Because, by
+from magistrate.api.intents import Because
 from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
+from magistrate.core import canonical
 from magistrate.core.errors import Absent
 from magistrate.core.values import moment
-from magistrate.engine import alerts, halting
+from magistrate.engine import alerts, halting, recovery
 from magistrate.store import Row
 
 _PAGED: Final = ("state", "limit", "cursor")
@@ -64,7 +65,7 @@ async def quarantine(visit: Visit) -> Response:
     found = visit.house.store.row("agents", id_)
     absent = Absent("agent.unknown", "no such agent", hint="magistrate agents ls")
     row = await visit.held("agent.quarantine", "agent", id_, found, id_, absent)
-    await halting.quarantine(visit.house, row.id, because=by(visit, said.reason))
+    await halting.quarantine(visit.house, row.id, visit.word(said.reason))
     return wire.reply(agent(visit, visit.house.store.row("agents", row.id) or row))
 
 
@@ -92,8 +93,14 @@ async def acknowledge(visit: Visit) -> Response:
     found = visit.house.store.row("alerts", id_)
     absent = Absent("alert.unknown", "no such alert", hint="magistrate alerts ls")
     row = await visit.held("alert.ack", "alert", id_, found, found.owner if found else "", absent)
-    await alerts.acknowledge(visit.house, row.id, visit.principal.id)
+    await alerts.acknowledge(visit.house, row.id, visit.word(""))
     return wire.reply(alert(visit.house.store.row("alerts", row.id) or row))
+
+
+async def recover(visit: Visit) -> Response:
+    await visit.hold("recovery.clock", relation="none", type_="installation", id_="clock")
+    said = canonical.load_object(visit.raw)
+    return wire.reply(await recovery.recover_clock(visit.house, visit.principal, said, visit.asked), 201)
 
 
 ENDPOINTS: Final = (
@@ -116,6 +123,14 @@ ENDPOINTS: Final = (
         ((200, "Object"),),
         body=("Because",),
         empty=True,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/recoveries",
+        recover,
+        "Resume issuing after the clock jumped, by an operator's signed word",
+        ((201, "Object"),),
+        body=("Recovery",),
     ),
     Endpoint("GET", "/v1/alerts", alerted, "List alerts", ((200, "Page"),), query=_PAGED),
     Endpoint(

@@ -14,7 +14,7 @@ from magistrate.api.auth import Authenticator
 from magistrate.api.metrics import Metrics
 from magistrate.core.errors import Absent
 from magistrate.engine import access
-from magistrate.engine.installation import Asked, Installation, Principal
+from magistrate.engine.installation import Asked, Installation, Principal, Word
 from magistrate.engine.setup import Setup
 from magistrate.store import Row
 
@@ -46,6 +46,7 @@ class Visit:
     route: str
     principal: Principal
     shown: str = ""
+    asked: Asked | None = None  # the access question that let this request act
 
     @property
     def house(self) -> Installation:
@@ -70,7 +71,12 @@ class Visit:
 
     async def hold(self, verb: str, *, relation: str = "none", type_: str = "", id_: str = "") -> Asked | None:
         """Return if Rego lets the caller; see `access.hold`."""
-        return await access.hold(self.house, self.principal, verb, relation=relation, type_=type_, id_=id_)
+        self.asked = await access.hold(self.house, self.principal, verb, relation=relation, type_=type_, id_=id_)
+        return self.asked
+
+    def word(self, reason: str) -> Word:
+        """The caller's own act, with the question that allowed it."""
+        return Word(self.principal.id, reason, self.asked)
 
     async def held(self, verb: str, type_: str, id_: str, row: Row | None, owner: str, absent: Absent) -> Row:
         """The row, if the caller may do this to it.

@@ -54,8 +54,7 @@ async def show(visit: Visit) -> Response:
 async def revoke(visit: Visit) -> Response:
     said = wire.read(Because, visit.raw)
     row = await held(visit, "warrant.revoke")
-    who = {"type": visit.principal.type, "id": visit.principal.id}
-    await halting.revoke(visit.house, row.id, by=who, reason=said.reason)
+    await halting.revoke(visit.house, row.id, visit.word(said.reason))
     after = visit.house.store.row("warrants", row.id)
     return wire.reply(view(after or row))
 

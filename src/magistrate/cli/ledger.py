@@ -63,6 +63,31 @@ def checkpoint() -> None:
     typer.echo(me().client.text("/checkpoint"), nl=False)
 
 
+@ledger.command("recover")
+def recover(
+    reason: Annotated[str, typer.Option(help="Why history may go on from here; it is told for ever.")],
+    clock: Annotated[bool, typer.Option("--clock", help="On the running service: the clock is right.")] = False,
+    sign: Annotated[Path | None, typer.Option(help="Only sign, into this file.")] = None,
+    signatures: Annotated[
+        list[Path] | None, typer.Option(help="Another operator's signed file; again for each.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Let a ledger grow again that its high-water mark stopped. The service is stopped; two operators sign.
+
+    Example: magistrate ledger recover --reason "restored from last night" --sign olivia.json
+    """
+    from magistrate.cli import recovering
+
+    who = me()
+    if clock:
+        say.data(recovering.clock(who, reason), as_json=as_json)
+        return
+    done = recovering.mark(who, data or places.data(), reason, sign, signatures or [])
+    say.data(done, as_json=as_json)
+
+
 @ledger.command("rebuild")
 def rebuild(
     check: Annotated[bool, typer.Option("--check", help="Compare, change nothing.")] = False,

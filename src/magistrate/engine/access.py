@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from magistrate.core import question
-from magistrate.core.errors import NoAnswer, Refused
+from magistrate.core.errors import MagistrateError, NoAnswer, Refused
 from magistrate.engine import facts
+from magistrate.engine.gateway import refuse
 from magistrate.engine.installation import Asked, Installation, Principal
 
+ACTING = (
+    "intent.cancel",
+    "warrant.revoke",
+    "execution.halt",
+    "execution.reconcile",
+    "agent.quarantine",
+    "alert.ack",
+    "recovery.clock",
+)
 NARROWING = ("intent.cancel", "warrant.revoke", "execution.halt", "agent.quarantine")
 
 
@@ -36,17 +46,22 @@ async def hold(
         relation=relation,
         object_={"type": type_, "id": id_},
     )
-    asked = await _ask(house, verb, actor, asking)
-    if asked is not None and not asked.answer["allowed"]:
+    try:
+        asked = await house.ask("access", asking, bundle=house.active())
+    except NoAnswer as silence:
+        if verb in NARROWING and actor["type"] == "operator" and actor["state"] == "active":
+            return None
+        await _put_refusal(house, verb, id_, silence, ())
+        raise
+    if not asked.answer["allowed"]:
         reason = asked.answer["reason"]
-        raise Refused(reason["code"] or "access.refused", reason["title"] or "you may not", reasons=[reason])
+        no = Refused(reason["code"] or "access.refused", reason["title"] or "you may not", reasons=[reason])
+        await _put_refusal(house, verb, id_, no, (asked,))
+        raise no
     return asked
 
 
-async def _ask(house: Installation, verb: str, actor: dict[str, object], asking: dict[str, object]) -> Asked | None:
-    try:
-        return await house.ask("access", asking, bundle=house.active())
-    except NoAnswer:
-        if verb in NARROWING and actor["type"] == "operator" and actor["state"] == "active":
-            return None
-        raise
+async def _put_refusal(house: Installation, verb: str, id_: str, no: MagistrateError, asked: tuple[Asked, ...]) -> None:
+    """An access question is recorded with the act it refuses; one about reading is not."""
+    if verb in ACTING:
+        await house.commit(lambda txn: refuse(txn, id_, verb, no, parents=[], asked=asked))

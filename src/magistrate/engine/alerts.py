@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from magistrate.core.errors import Absent, Conflict
-from magistrate.engine.installation import Installation
+from magistrate.engine.installation import Installation, Word
 from magistrate.store.txn import Txn
 
 
@@ -30,7 +32,7 @@ def clear(txn: Txn, code: str, about: str, *, chain: str = "") -> None:
     _append(txn, id_, "closed", {**said, "by": ""}, chain)
 
 
-async def acknowledge(house: Installation, id_: str, by: str) -> None:
+async def acknowledge(house: Installation, id_: str, word: Word) -> None:
     """An operator has seen it.
 
     Raises:
@@ -45,12 +47,12 @@ async def acknowledge(house: Installation, id_: str, by: str) -> None:
         if row.state != "open":
             raise Conflict("alert.state", f"the alert is {row.state} already")
         said = {name: row.data[name] for name in ("code", "about", "detail")}
-        _append(txn, id_, "acked", {**said, "by": by}, "")
+        _append(txn, id_, "acked", {**said, **word.plain()}, "")
 
     await house.commit(write)
 
 
-def _append(txn: Txn, id_: str, state: str, body: dict[str, str], chain: str) -> None:
+def _append(txn: Txn, id_: str, state: str, body: dict[str, Any], chain: str) -> None:
     txn.append(
         kind="alert", subject=id_, state=state, parents=(), body=body, body_type="magistrate/alert/v1", chain=chain
     )

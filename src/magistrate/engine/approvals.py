@@ -57,14 +57,15 @@ async def _act(
         asked, new_round = await asker.all(principal, plain, heard)
     except NoAnswer as silence:
         if statement.verdict == "deny":
-            return await _deny_unasked(house, seen, row, given, statement.operator)
+            return await _deny_unasked(house, seen, row, given, statement.operator, keep)
         await _put_refusal(house, row, silence, ())
         raise
     # decide
     if not asked[0].answer["may"]:
         await _put_refusal(house, row, no := _refusal(asked[0]), (asked[0],))
         raise no
-    ruling = asker.ruling(asked, [] if new_round else heard, new_round=new_round)
+    counted = [] if new_round else [a for a in heard if a["expires_at"] > now]  # Rego has dropped the others as well
+    ruling = asker.ruling(asked, counted, new_round=new_round)
     _hold_rounds(ruling, statement, new_round=new_round)
     if statement.verdict == "approve":
         house.hold_issuing()
@@ -75,7 +76,6 @@ async def _act(
         decided = ruling.record(txn, parents=[row.data["decision_leaf"], said])
         warrant = None
         if ruling.outcome == "allow":
-            counted = [] if new_round else heard
             proof = asker.holder_key()
             warrant = ruling.issue(txn, decided, approvals=counted, proof=proof, approval_leaves=[said])
         answer = Submitted(row.data["intent"], decision_view(ruling), warrant)
@@ -119,17 +119,10 @@ def _append(txn: Txn, row: Row, given: approvals.Approval) -> str:
 
 
 async def _deny_unasked(
-    house: Installation, seen: Seen, row: Row, given: approvals.Approval, operator: str
+    house: Installation, seen: Seen, row: Row, given: approvals.Approval, operator: str, keep: Keep | None
 ) -> Submitted:
     """A denial by an enrolled operator only narrows: it is never refused because OPA is down."""
 
-    def write(txn: Txn) -> None:
-        said = _append(txn, row, given)
-        refuse(
-            txn, row.id, "approval", Refused("approval.denied", f"denied by {operator}"), parents=[said], state="denied"
-        )
-
-    await house.commit(write, seen)
     standing = {**row.data["standing"], "outcome": "deny", "wanted": []}
     view = {
         "round": row.data["round"],
@@ -139,7 +132,17 @@ async def _deny_unasked(
         "terms": row.data["terms"],
         "standing": standing,
     }
-    return Submitted(row.data["intent"], view, None)
+    answer = Submitted(row.data["intent"], view, None)
+
+    def write(txn: Txn) -> Submitted:
+        said = _append(txn, row, given)
+        no = Refused("approval.denied", f"denied by {operator}")
+        refuse(txn, row.id, "approval", no, parents=[said], state="denied")
+        if keep:
+            keep(txn, row.id, answer.plain())
+        return answer
+
+    return await house.commit(write, seen)
 
 
 def _heard(house: Installation, given: approvals.Approval, statement: approvals.Statement) -> dict[str, Any]:
@@ -166,10 +169,12 @@ def _hold_standing(
     statement: approvals.Statement,
     now: int,
 ) -> None:
-    """Before anyone is asked: 1. it still waits, 2. the caller is the signer, 3. the signer's own key signed exactly
-    these bytes, 4. they are about this decision, made now."""
+    """Before anyone is asked: 1. it waits, and not too long, 2. the caller is the signer, 3. the signer's own key
+    signed exactly these bytes, 4. they are about this decision, made now."""
     if row.state != "waiting":
         raise Conflict("intent.state", f"the intent is {row.state}: nothing waits for approval")
+    if row.due <= house.clock.exact():  # whoever notices it first
+        raise Conflict("intent.expired", "the intent has waited too long", hint="propose it again")
     if principal.type != "operator" or statement.operator != principal.id:
         raise Refused("approval.not_yours", "the statement is not the caller's own", pointer="/statement")
     person = seen.row("operators", statement.operator)

@@ -9,7 +9,7 @@ from magistrate.core import decision as decisions
 from magistrate.core import warrant as warrants
 from magistrate.core.administration import hold_floor
 from magistrate.core.entry import Entry
-from magistrate.core.errors import Refused
+from magistrate.core.errors import Broken, Refused
 from magistrate.core.signature import sign_document
 from magistrate.core.state import warrant_of
 from magistrate.engine import facts
@@ -65,14 +65,14 @@ class Ruling:
 
     def _hold(self, approvals: Sequence[Mapping[str, Any]], subject: Mapping[str, str], operators: int) -> None:
         """An allow that `core` cannot vouch for becomes a deny: wider than its terms, below the floor, unpayable."""
-        decisions.hold_narrow(self.standing["issue"], self.terms["warrant"])
         row = self._bundle.data["catalogue"]["actions"][self.intent["action"]]
         try:
+            decisions.hold_narrow(self.standing["issue"], self.terms["warrant"])
             if row.get("administration"):
                 hold_floor(self.intent, approvals, subject=subject["id"], operators=operators)
             counters = self._bundle.data.get("counters", {})
             self.reserves = facts.reserves(counters, self.intent, self.standing["issue"]["uses"])
-        except Refused as no:
+        except (Broken, Refused) as no:
             self.deny(no.code, no.detail)
 
     def deny(self, code: str, title: str) -> None:

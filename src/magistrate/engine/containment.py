@@ -6,6 +6,7 @@ from typing import Any
 
 from magistrate.core.lifecycle import TABLES
 from magistrate.engine import alerts
+from magistrate.engine.installation import Word
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
@@ -36,13 +37,13 @@ def append(txn: Txn, execution: Row, verdict: dict[str, Any]) -> list[Later]:
         chain=execution.data["intent_id"],
     )
     if "revoke" in acts:
-        revoke_in(txn, execution.data["warrant_id"], by={"type": "policy", "id": because}, reason="deviation")
+        revoke_in(txn, execution.data["warrant_id"], Word(because, "deviation"))
     if "quarantine" in acts:
-        quarantine_in(txn, execution.owner, because=because, chain=execution.data["intent_id"])
+        quarantine_in(txn, execution.owner, Word(because, "deviation"), chain=execution.data["intent_id"])
     return [act for act in ("halt", "rollback") if act in acts]
 
 
-def revoke_in(txn: Txn, warrant_id: str, *, by: dict[str, str], reason: str) -> bool:
+def revoke_in(txn: Txn, warrant_id: str, word: Word) -> bool:
     """Revoke inside a step; False where the warrant already ended."""
     row = txn.row("warrants", warrant_id)
     if row is None or "revoked" not in TABLES["warrant"].get(row.state, ()):
@@ -52,14 +53,14 @@ def revoke_in(txn: Txn, warrant_id: str, *, by: dict[str, str], reason: str) -> 
         subject=warrant_id,
         state="revoked",
         parents=[row.data["leaf"]],
-        body={"by": by, "reason": reason},
+        body=word.plain(),
         body_type="magistrate/revocation/v1",
         chain=row.data["intent_id"],
     )
     return True
 
 
-def quarantine_in(txn: Txn, agent: str, *, because: str, chain: str) -> bool:
+def quarantine_in(txn: Txn, agent: str, word: Word, *, chain: str) -> bool:
     """Quarantine inside a step; False where no such agent is active."""
     row = txn.row("agents", agent)
     if row is None or row.state != "active":
@@ -69,7 +70,13 @@ def quarantine_in(txn: Txn, agent: str, *, because: str, chain: str) -> bool:
         subject=agent,
         state="quarantined",
         parents=(),
-        body={"event": "quarantined", "agent": {"id": agent}, "credential": {}, "because": because},
+        body={
+            "event": "quarantined",
+            "agent": {"id": agent},
+            "credential": {},
+            "because": word.reason,
+            **word.plain(),
+        },
         body_type="magistrate/agent/v1",
         chain=chain,
     )

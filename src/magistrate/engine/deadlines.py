@@ -12,6 +12,7 @@ from magistrate.store.rows import Row
 
 TICK = 0.2  # seconds between looks
 BATCH = 200
+DAY = 86_400
 ENDED = ("succeeded", "failed", "halted", "unknown", "reconciled")
 
 
@@ -37,6 +38,7 @@ async def tick(house: Installation) -> None:
         await _over(house, row)
     for row in await house.store.rows("executions", state="started", limit=BATCH):
         await _listen(house, row)
+    await _forget_answers(house, now)
     for execution_id in tuple(house.unjudged):
         await _quietly(house, execution_id, News())
 
@@ -68,6 +70,20 @@ async def _listen(house: Installation, row: Row) -> None:
             "at": house.now(),
         }
         await _quietly(house, row.id, News(moves=(said,)))
+
+
+async def _forget_answers(house: Installation, now: int) -> None:
+    """Answers kept for idempotency go 24 hours after they were given, once what they were about has ended."""
+    old = house.store.answers_before(now - DAY, BATCH)
+    over = [answer for answer in old if not _goes_on(house, answer.object_id)]
+    if over:
+        await house.store.forget(over)
+
+
+def _goes_on(house: Installation, id_: str) -> bool:
+    table = {"int": "intents", "exe": "executions"}.get(id_.partition("-")[0])
+    row = house.store.row(table, id_) if table else None
+    return row is not None and row.state in ("proposed", "waiting", "started", "halting")
 
 
 async def _quietly(house: Installation, execution_id: str, news: News) -> None:

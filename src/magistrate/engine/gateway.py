@@ -12,7 +12,7 @@ from magistrate.core.lifecycle import advance
 from magistrate.core.values import moment, parse
 from magistrate.engine import facts
 from magistrate.engine.authority import Ruling
-from magistrate.engine.installation import Asked, Installation, Keep, Principal, Seen, new_id
+from magistrate.engine.installation import Asked, Installation, Keep, Principal, Seen, Word, new_id
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
@@ -191,7 +191,7 @@ def refuse(
     )
 
 
-async def cancel(house: Installation, intent_id: str, *, because: str) -> None:
+async def cancel(house: Installation, intent_id: str, word: Word) -> None:
     """End a waiting intent at its proposer's or an operator's wish.
 
     Raises:
@@ -199,10 +199,10 @@ async def cancel(house: Installation, intent_id: str, *, because: str) -> None:
         Conflict: it no longer waits.
     """
     async with house.turn(f"intents/{intent_id}"):
-        await house.again(lambda: _end(house, intent_id, "cancelled", because))
+        await house.again(lambda: _end(house, intent_id, "cancelled", word.reason, word))
 
 
-async def _end(house: Installation, intent_id: str, state: str, because: str) -> None:
+async def _end(house: Installation, intent_id: str, state: str, because: str, word: Word | None = None) -> None:
     seen = Seen(house.store)
     row = held(seen.row("intents", intent_id))
     advance("intent", row.state, state)
@@ -212,7 +212,7 @@ async def _end(house: Installation, intent_id: str, state: str, because: str) ->
             subject=intent_id,
             state=state,
             parents=[row.data["decision_leaf"]],
-            body={"object": "intent", "event": state, "because": because},
+            body={"object": "intent", "event": state, "because": because, **(word.plain() if word else {})},
             body_type="magistrate/lifecycle/v1",
             chain=intent_id,
         ),

@@ -8,12 +8,12 @@ from __future__ import annotations
 from magistrate.core.errors import Absent, Conflict
 from magistrate.core.lifecycle import advance, ended
 from magistrate.engine.containment import quarantine_in, revoke_in
-from magistrate.engine.installation import Installation, Seen, every
+from magistrate.engine.installation import Installation, Seen, Word, every
 from magistrate.engine.verification import append_move, held, move
 from magistrate.store.txn import Txn
 
 
-async def halt(house: Installation, execution_id: str, because: str) -> None:
+async def halt(house: Installation, execution_id: str, because: str, word: Word | None = None) -> None:
     """Stop a running execution: what we run is stopped at once, a holder hears it at its next heartbeat.
 
     Raises:
@@ -22,25 +22,28 @@ async def halt(house: Installation, execution_id: str, because: str) -> None:
     """
     run = house.running.get(execution_id)
     if run is not None:
+        run.word = run.word or word
         run.stop(because)  # first the process, then the paper
         return
-    await halting_on_record(house, execution_id, because)
+    await halting_on_record(house, execution_id, because, word)
 
 
-async def halting_on_record(house: Installation, execution_id: str, because: str) -> None:
+async def halting_on_record(house: Installation, execution_id: str, because: str, word: Word | None = None) -> None:
     """Record that an execution is being halted."""
+
+    said = word.plain() if word else {}
 
     async def step() -> None:
         seen = Seen(house.store)
         row = held(seen.row("executions", execution_id))
         advance("execution", row.state, "halting")
-        await house.commit(lambda txn: append_move(txn, row, move("halting", txn.at, because=because)), seen)
+        await house.commit(lambda txn: append_move(txn, row, move("halting", txn.at, because=because, **said)), seen)
 
     async with house.turn(f"executions/{execution_id}"):
         await house.again(step)
 
 
-async def revoke(house: Installation, warrant_id: str, *, by: dict[str, str], reason: str) -> None:
+async def revoke(house: Installation, warrant_id: str, word: Word) -> None:
     """End a warrant now; what runs under it halts.
 
     Raises:
@@ -52,14 +55,14 @@ async def revoke(house: Installation, warrant_id: str, *, by: dict[str, str], re
         row = txn.row("warrants", warrant_id)
         if row is None:
             raise Absent("warrant.unknown", "no such warrant", hint="magistrate warrant ls")
-        if not revoke_in(txn, warrant_id, by=by, reason=reason):
+        if not revoke_in(txn, warrant_id, word):
             raise Conflict("warrant.state", f"the warrant is {row.state} already")
 
     await house.commit(write)
     await halt_under(house, warrant_id, "revoked")
 
 
-async def quarantine(house: Installation, agent: str, *, because: str) -> None:
+async def quarantine(house: Installation, agent: str, word: Word) -> None:
     """Take an agent's word no more, until an approved `agent.release`; what it runs halts.
 
     Raises:
@@ -70,7 +73,7 @@ async def quarantine(house: Installation, agent: str, *, because: str) -> None:
     def write(txn: Txn) -> None:
         if txn.row("agents", agent) is None:
             raise Absent("agent.unknown", "no such agent", hint="magistrate agents ls")
-        if not quarantine_in(txn, agent, because=because, chain=""):
+        if not quarantine_in(txn, agent, word, chain=""):
             raise Conflict("agent.state", "the agent is quarantined already")
 
     await house.commit(write)

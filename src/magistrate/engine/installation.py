@@ -72,6 +72,19 @@ class Asked:
         return {"document": self.document, "question": self.question, "answer": self.answer}
 
 
+@dataclass(frozen=True)
+class Word:
+    """A person's own act on a thing that exists: who, why, and the access question that allowed it."""
+
+    by: str
+    reason: str
+    asked: Asked | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """What the act's entry keeps of it; no question where a narrowing act went ahead without an answer."""
+        return {"by": self.by, "reason": self.reason, "asked": [self.asked.record()] if self.asked else []}
+
+
 class Seen:
     """The rows a step's question read, each with the version it had."""
 
@@ -123,6 +136,7 @@ class Run:
 
     def __init__(self) -> None:
         self.because = ""
+        self.word: Word | None = None
         self._doing: asyncio.Task[Any] | None = None
 
     def stop(self, because: str) -> None:
@@ -213,8 +227,12 @@ class Installation:
         """
         if self.store.last_at - self.now() > BACKWARD:
             raise Unavailable("clock.behind", "the clock is behind the last entry", hint="magistrate doctor")
-        if self.clock.jump() > FORWARD:
+        if self.clock_jumped():
             raise Unavailable("clock.jumped", "the clock jumped ahead", hint="magistrate doctor")
+
+    def clock_jumped(self) -> bool:
+        """Whether the wall clock ran ahead of the clock that counts sleep."""
+        return self.clock.jump() > FORWARD
 
     @asynccontextmanager
     async def turn(self, *keys: str) -> AsyncIterator[None]:

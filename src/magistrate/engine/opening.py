@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import platformdirs
 
 from magistrate import shipped
 from magistrate.core import canonical
-from magistrate.core.errors import Conflict, Malformed, NoAnswer, Unavailable
+from magistrate.core.errors import Conflict, Malformed, Unavailable
 from magistrate.core.state import fold
 from magistrate.engine import arming, deadlines
 from magistrate.engine.installation import Clock, Installation, Keys, every
@@ -66,8 +65,7 @@ class Open:
         if self._kept or not self.setup.done:
             return
         # arming is asked at every start: what an OPA answered in another life says nothing of this one
-        with contextlib.suppress(NoAnswer):
-            await arming.check(self.house)
+        await arming.check(self.house, arming.MISSES - 1)
         await deadlines.after_crash(self.house)
         for keeper in (deadlines.keep, arming.keep, _pulse):
             self._kept.append(asyncio.create_task(keeper(self.house)))
@@ -144,6 +142,21 @@ async def _open(settings: Settings, plan: dict[str, Any], keys: Keys, store: Sto
         raise
     capabilities = canonical.digest((shipped.folder("rego") / "capabilities.json").read_bytes())
     return Open(house, Setup(house, bundle=digest, demo=plan["demo"], capabilities=capabilities))
+
+
+def open_store(data: Path, state: Path) -> tuple[Store, str]:
+    """The ledger alone, under the folder's lock, and its origin: for recovery while the service is stopped.
+
+    Raises:
+        Unavailable: a service runs on it, or a key is missing.
+    """
+    said = canonical.load(private.read(data / PLAN, what="plan"))
+    if not isinstance(said, dict):
+        raise Malformed("start.plan", f"{data / PLAN} is not what a first start wrote")
+    lock = kek.find(data, _places(state))
+    signer = files.load(data / "keys", "checkpoint", lock).signer
+    origin = str(said["origin"])
+    return Store(data / LEDGER, origin=origin, fold=fold, signer=signer, mark_path=mark_path(state, data)), origin
 
 
 def mark_path(state: Path, data: Path) -> Path:

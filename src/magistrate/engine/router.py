@@ -24,7 +24,7 @@ from magistrate.engine import administration, facts
 from magistrate.engine.doing import Deed, probed_before
 from magistrate.engine.gateway import refuse
 from magistrate.engine.halting import halt, halting_on_record
-from magistrate.engine.installation import Asked, Installation, Keep, Principal, Run, Seen, new_id
+from magistrate.engine.installation import Asked, Installation, Keep, Principal, Run, Seen, Word, new_id
 from magistrate.engine.verification import News, append_move, held, judge, move, observation_of, report_of
 from magistrate.executors import Outcome
 from magistrate.store.rows import Row
@@ -246,7 +246,7 @@ async def _carry(house: Installation, execution_id: str, warrant: dict[str, Any]
             if result != "failed":
                 break
         if outcome is None or run.because:
-            await _halted(house, execution_id, deed, run.because, attempts)
+            await _halted(house, execution_id, deed, run, attempts)
         else:
             await _end(house, execution_id, deed, outcome, attempts)
     finally:
@@ -257,12 +257,11 @@ def _left(house: Installation, warrant: dict[str, Any]) -> float:
     return unix(warrant["expires_at"]) - house.clock.exact()
 
 
-async def _halted(
-    house: Installation, execution_id: str, deed: Deed, because: str, attempts: list[dict[str, Any]]
-) -> None:
+async def _halted(house: Installation, execution_id: str, deed: Deed, run: Run, attempts: list[dict[str, Any]]) -> None:
     """What ran is gone: tell the target, put it on record, look at what it left, and judge."""
-    await halting_on_record(house, execution_id, because)
+    await halting_on_record(house, execution_id, run.because, run.word)
     told = await deed.halt()
+    because = run.because
     facts_ = {"halt": told.outcome, "because": because} if told else {"because": because}
     claim = executions.ReportClaim.model_validate({"outcome": "halted", "facts": facts_})
     now = house.now()
@@ -367,7 +366,7 @@ async def heartbeat(house: Installation, execution_id: str) -> dict[str, str]:
     return {"verdict": "continue"}
 
 
-async def reconcile(house: Installation, execution_id: str, by: str, finding: str) -> None:
+async def reconcile(house: Installation, execution_id: str, word: Word) -> None:
     """An operator's recorded act: what an unknown outcome turned out to be.
 
     Raises:
@@ -379,7 +378,7 @@ async def reconcile(house: Installation, execution_id: str, by: str, finding: st
         row = held(seen.row("executions", execution_id))
         if row.state != "unknown":
             raise Conflict("execution.state", f"the execution is {row.state}: there is nothing to reconcile")
-        said = move("reconciled", house.now(), because=finding, by=by)
+        said = move("reconciled", house.now(), because=word.reason, **word.plain())
         await house.commit(lambda txn: append_move(txn, row, said), seen)
 
     await house.again(step)

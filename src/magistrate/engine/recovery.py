@@ -1,0 +1,125 @@
+"""Recovery: the few ways on after something that stops an installation, each signed by operators and told for ever.
+
+`clock` resumes issuing after the wall clock jumped ahead, on the running service, by one operator. `mark` lets a ledger
+grow again that is not as its high-water mark remembers it, on the stopped service, by two (all, while fewer have ever
+been enrolled). Nothing else is recovered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from magistrate.core import canonical
+from magistrate.core.errors import Conflict, Refused
+from magistrate.core.genesis import Recovery
+from magistrate.core.signature import Signer, decode_public, sign_document, verify_document
+from magistrate.core.values import moment, parse, unix
+from magistrate.engine.installation import Asked, Installation, Principal
+from magistrate.store.sqlite import Store
+from magistrate.store.txn import Txn
+
+AT_TOLERANCE = 300
+MARK_TOLERANCE = 7 * 86_400  # operators of a stopped service may need days to come together
+
+
+def statement(
+    store: Store, origin: str, *, what: str, to: str, reason: str, operator: str, signer: Signer, at: int
+) -> dict[str, Any]:
+    """What an operator signs: where the ledger stands, and that history may go on from there."""
+    return sign_document(
+        {
+            "type": "magistrate/recovery/v1",
+            "origin": origin,
+            "what": what,
+            "from": {"size": store.size, "root": store.root.hex()},
+            "to": to,
+            "reason": reason,
+            "operator": operator,
+            "key_id": signer.key_id,
+            "at": moment(at),
+        },
+        signer,
+    )
+
+
+def _held(store: Store, origin: str, said: dict[str, Any], *, what: str, now: int, tolerance: int) -> str:
+    """The operator who signed it, if the word stands: of this ledger, about this, made lately, by an active operator.
+
+    Raises:
+        Malformed, Refused, Forged, Conflict: it does not.
+    """
+    word = parse(Recovery, canonical.canonical(said), code="recovery.shape")
+    person = store.row("operators", word.operator)
+    if person is None or person.state != "active":
+        raise Refused("recovery.operator", f"{word.operator} is no active operator")
+    verify_document(said, decode_public(person.data["public_key"]))
+    if word.origin != origin or word.what != what:
+        raise Refused("recovery.other", "the signed word is about something else")
+    if abs(unix(word.at) - now) > tolerance:
+        raise Conflict("recovery.stale", "the signed word is too old", pointer="/at")
+    return word.operator
+
+
+async def recover_clock(
+    house: Installation, principal: Principal, said: dict[str, Any], asked: Asked | None
+) -> dict[str, Any]:
+    """Take the wall clock as right from here.
+
+    A clock that fell behind the last entry is set right on the machine: entry times never decrease.
+
+    Raises:
+        Refused, Forged, Conflict: the word does not stand, or the clock has not jumped.
+    """
+    by = _held(house.store, house.origin, said, what="clock", now=house.now(), tolerance=AT_TOLERANCE)
+    if by != principal.id:
+        raise Refused("recovery.operator", "the signed word is not the caller's own")
+    if not house.clock_jumped():
+        raise Conflict("recovery.sound", "the clock has not jumped: there is nothing to recover")
+    questions = [asked.record()] if asked else []
+
+    def write(txn: Txn) -> dict[str, Any]:
+        return _append(txn, "clock", str(said["reason"]), [said], questions)
+
+    done = await house.commit(write)
+    house.clock.settle()
+    return done
+
+
+async def recover_mark(store: Store, origin: str, words: Sequence[dict[str, Any]], *, now: int) -> dict[str, Any]:
+    """Append the operators' signed recovery to a ledger that its high-water mark stopped, and mark it anew.
+
+    Raises:
+        Refused: not enough distinct operators, or a word that is not about this ledger as it stands.
+        Conflict: nothing stopped it.
+    """
+    people = store.row("installation", "people")
+    needed = min(2, people.data["operators"] if people else 1)
+    here = {"size": store.size, "root": store.root.hex()}
+    signed = set()
+    for said in words:
+        signed.add(_held(store, origin, said, what="mark", now=now, tolerance=MARK_TOLERANCE))
+        if said["from"] != here:
+            raise Refused("recovery.other", "the signed word is about another state of the ledger", pointer="/from")
+    if len(signed) < needed:
+        raise Refused(
+            "recovery.operators",
+            f"{needed} operators must sign, {len(signed)} did",
+            hint="magistrate ledger recover --sign OUT",
+        )
+    return await store.recover(lambda txn: _append(txn, "mark", str(words[0]["reason"]), list(words), []))
+
+
+def _append(
+    txn: Txn, what: str, reason: str, statements: list[dict[str, Any]], asked: list[dict[str, Any]]
+) -> dict[str, Any]:
+    entry = txn.append(
+        kind="recovery",
+        subject=what,
+        state="recovered",
+        parents=(),
+        body={"what": what, "reason": reason, "statements": statements, "asked": asked},
+        body_type="magistrate/recovery-record/v1",
+        chain="",
+    )
+    return {"index": entry.index, "leaf": entry.leaf_digest, "what": what}
