@@ -51,7 +51,7 @@ NOON = 1_774_440_000  # Wednesday, 2026-03-25, 12:00 UTC
 FLEET = "fleet.internal:80"
 TOKEN = "the fleet's token"
 FIRST = "olga"
-OPERATORS = ("ann", "ben", "cleo", "owen", "rolf")  # owen owns the agents; rolf has no role
+OPERATORS = ("ann", "ben", "cleo", "dora", "emma", "owen", "rolf")  # owen owns the agents; rolf has no role
 AGENTS = ("bot", "other")
 OWNER = "owen"
 WATCHERS = (("observer", "mesh-watch"), ("observer", "stranger"), ("auditor", "ada"))
@@ -271,7 +271,13 @@ class World:
         return await gateway.submit(self.house, by or self.agent(), canonical.canonical({**said, **more}))
 
     def word(
-        self, shown: Submitted, operator: str, verdict: str = "approve", *, signer: Signer | None = None, **change: Any
+        self,
+        shown: Submitted,
+        operator: str,
+        verdict: str = "approve",
+        *,
+        signer: Signer | None = None,
+        change: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """A signed statement about an intent as it was shown; `change` alters what is said before it is signed."""
         signer = signer or self.signers[operator]
@@ -279,15 +285,18 @@ class World:
         said = words.statement(
             shown.plain(), operator=operator, signer=signer, verdict=verdict, reason=reason, at=self.house.now()
         )
-        return words.signed({**said, **change}, signer)
+        return words.signed({**said, **(change or {})}, signer)
 
     async def send(self, intent_id: str, word: Mapping[str, Any], by: str) -> Submitted:
         """Hand in a signed statement."""
         return await approvals.act(self.house, self.operator(by), intent_id, canonical.canonical(word))
 
-    async def say(self, shown: Submitted, operator: str, verdict: str = "approve", **change: Any) -> Submitted:
+    async def say(
+        self, shown: Submitted, operator: str, verdict: str = "approve", *, signer: Signer | None = None, **change: Any
+    ) -> Submitted:
         """Sign and hand in."""
-        return await self.send(shown.intent["intent_id"], self.word(shown, operator, verdict, **change), operator)
+        word = self.word(shown, operator, verdict, signer=signer, change=change)
+        return await self.send(shown.intent["intent_id"], word, operator)
 
     def able(self, shown: Submitted) -> list[str]:
         """Operators who hold a role that is wanted and stand in no near relation, in order."""
