@@ -61,11 +61,7 @@ catalogue := {
 	"installation": {
 		"limits": {"open_intents": 3},
 		"proofs": {"wax": 1, "ink": 2},
-		"containment": {
-			"mild": [],
-			"bad": ["halt", "rollback"],
-			"worst": ["halt", "revoke", "quarantine"],
-		},
+		"containment": {"notice": [], "serious": ["halt", "rollback"], "critical": ["halt", "revoke", "quarantine"]},
 	},
 }
 

@@ -220,8 +220,10 @@ found contains reason.deviates(rego.metadata.rule(), seen_) if {
 }
 
 # METADATA
-# title: What the policies find
-found contains said if {
+# title: All that was found, each with who found it
+told contains {"said": said, "policy": "magistrate.verification"} if some said in found
+
+told contains {"said": said, "policy": policies.called(name)} if {
 	some name in policies.governing
 	some said in data.policies[name].deviation
 }

@@ -23,7 +23,7 @@ verdict := "conforming" if {
 	_undoubted
 }
 
-_deviates if count(deviations.found) > 0
+_deviates if count(deviations.told) > 0
 
 _deviates if input.previous == "deviating"
 
@@ -37,12 +37,12 @@ reasons := sort({reason.shown(said, "magistrate.verification") | some said in do
 
 reasons := [] if verdict == "conforming"
 
-reasons := sort({reason.shown(said, "magistrate.verification") | some said in deviations.found}) if verdict == "deviating"
+reasons := sort({reason.shown(one.said, one.policy) | some one in deviations.told}) if verdict == "deviating"
 
 # METADATA
 # title: The deviations as the answer shows them
 # description: Total, so that none is lost for the want of a word; a severity the bundle does not know is kept.
-shown := sort({_shown(said) | some said in deviations.found})
+shown := sort({_shown(one.said) | some one in deviations.told})
 
 _shown(said) := {
 	"code": _word(said, ["code"]),
