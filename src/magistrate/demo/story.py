@@ -357,8 +357,8 @@ class _Story:
         before = self._target.read("fleet")
         warrant = self._warranted(agent, "handover")
         execution = self._execute(agent, warrant)
-        said = {"outcome": "succeeded", "facts": {"version": warrant["scope"]["parameters"]["version"]}}
-        self._cast[agent].do("post", path=f"/v1/executions/{execution['execution_id']}/report", said=said)
+        path = f"/v1/executions/{execution['execution_id']}/report"
+        self._cast[agent].do("post", path=path, said=self._said["lie"])
         done = self._cast[agent].do("get", path=f"/v1/executions/{execution['execution_id']}")
         self._deviates(done, "liar")
         self._unchanged(before)
