@@ -28,14 +28,18 @@ within(kind, value, bound) if {
 # description: A kind that is unknown, has a value of another type, or of which nothing is left, is left out as a fault.
 combined(stated) := object.union_n([_numbers(stated), _flags(stated), _lists(stated)])
 
+# METADATA
+# title: Whether this is a whole number of at least 0, as JSON writes it
+# description: Total for every type, where arithmetic would err.
+whole(value) if regex.match("^(0|[1-9][0-9]*)$", json.marshal(value))
+
 # Rego orders null < boolean < number < string: if the least and the greatest are numbers, so are all between.
 _numbers(stated) := {kind: least |
 	some kind, values in stated
 	lowest := kinds[kind].least
 	least := min(values)
-	is_number(least)
-	is_number(max(values))
-	floor(least) == least
+	whole(least)
+	whole(max(values))
 	least >= lowest
 }
 

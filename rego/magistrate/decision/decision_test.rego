@@ -253,6 +253,14 @@ test_a_tier_that_leaves_a_term_open_is_a_no[field] if {
 	_refused(_with_tiers(json.remove(world.tiers, [concat("/", ["/low", field])])), "decision.open_term")
 }
 
+test_no_other_floor_stands_in_for_the_tiers_own_terms if {
+	every field in ["ttl", "uses"] {
+		tiers := json.remove(world.tiers, [concat("/", ["/high/warrant", field])])
+		policies := {"shop": object.union(world.policy, {"tier": {world.low, world.high}})}
+		_refused(_answer(world.question, policies, tiers), "decision.open_term")
+	}
+}
+
 test_the_highest_floor_counts_whoever_states_it if {
 	yard := object.union(world.policy, {"tier": {world.high}})
 	every policies in [{"shop": world.policy, "yard": yard}, {"shop": yard, "yard": world.policy}] {

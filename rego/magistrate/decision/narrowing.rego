@@ -15,10 +15,7 @@ only(narrowing, warrant) if {
 	}
 }
 
-_only(field, value, warrant) if {
-	field in {"ttl", "uses"}
-	constraints.within(field, value, warrant[field])
-}
+_only(field, value, warrant) if constraints.within(field, value, warrant[field]) # ttl or uses
 
 _only("constraints", stated, warrant) if {
 	is_object(stated)

@@ -44,17 +44,12 @@ deny contains reason.telling(rego.metadata.rule(), _mismatches) if {
 	not _fitting
 }
 
-_fitting if {
-	is_object(input.intent.parameters)
-	json.match_schema(input.intent.parameters, action.parameters)[0]
-}
+_fitting if _matched[0]
 
-default _mismatches := set()
+_mismatches := {sprintf("%s: %s", [mismatch.field, mismatch.desc]) | some mismatch in _matched[1]}
 
-_mismatches := {sprintf("%s: %s", [mismatch.field, mismatch.desc]) |
-	is_object(input.intent.parameters)
-	some mismatch in json.match_schema(input.intent.parameters, action.parameters)[1]
-}
+# A text would be read as the JSON it holds.
+_matched := json.match_schema(input.intent.parameters, action.parameters) if is_object(input.intent.parameters)
 
 # METADATA
 # title: A secret parameter holds something other than the name of a secret this action may use
@@ -65,10 +60,7 @@ deny contains reason.of(rego.metadata.rule()) if {
 	not _secret(value)
 }
 
-_secret(value) if {
-	is_string(value)
-	value in {concat("", ["secret:", name]) | some name in action.secrets}
-}
+_secret(value) if value in {concat("", ["secret:", name]) | some name in action.secrets}
 
 # METADATA
 # title: An act of administration is proposed by an operator

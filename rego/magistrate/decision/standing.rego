@@ -6,6 +6,7 @@
 package magistrate.standing
 
 import data.catalogue.installation
+import data.magistrate.constraints
 import data.magistrate.narrowing
 import data.magistrate.people
 import data.magistrate.pointer
@@ -60,11 +61,11 @@ _requirement := terms.drawn.requirement
 
 _counted := people.counted(_requirement)
 
-_narrowings := {approval.narrowing | some approval in _counted; approval.narrowing != {}}
+_narrowings := {approval.narrowing | some approval in _counted}
 
-_narrowed := terms.drawn.warrant if count(_narrowings) == 0
-
-_narrowed := narrowing.applied(_narrowings, terms.drawn.warrant) if count(_narrowings) > 0
+_narrowed := terms.drawn.warrant if {
+	count(_narrowings) == 0 # the usual case, and the quick one
+} else := narrowing.applied(_narrowings, terms.drawn.warrant)
 
 _issue := terms.drawn.warrant if count(_denials) > 0
 
@@ -131,11 +132,6 @@ deny contains reason.of(rego.metadata.rule()) if {
 	not _countable(at)
 }
 
-_countable(at) if {
-	amount := pointer.read(input.intent, at)
-	is_number(amount)
-	amount >= 0
-	floor(amount) == amount
-}
+_countable(at) if constraints.whole(pointer.read(input.intent, at))
 
 _counters := {name | some name, row in data.counters; row.action == input.intent.action}

@@ -179,6 +179,14 @@ test_a_no_that_has_expired_is_forgotten if {
 	_after([world.yes("ann", ["smith"]), no]).outcome == "allow"
 }
 
+test_a_no_fills_no_row if {
+	requirement := {"all_of": [{"roles": ["smith"], "count": 1, "proof": "wax"}], "exclude": []}
+	no := object.union(world.yes("ann", ["smith"]), {"verdict": "deny"})
+	counted := data.magistrate.people.counted(requirement) with input as world.asked(world.question, {"/approvals": [no]})
+		with data.catalogue as world.catalogue
+	counted == set()
+}
+
 # narrowing
 
 _narrowed(narrowing) := _after([object.union(world.yes("ann", ["smith"]), {"narrowing": narrowing})])
@@ -267,7 +275,10 @@ test_a_narrowing_to_the_same_is_one if _narrowed({"ttl": 200, "uses": 4, "constr
 
 test_an_inactive_proposer_is_denied if {
 	every state in ["quarantined", "suspended", "unknown", ""] {
-		world.codes(_of({"/proposer/state": state}).reasons) == {"decision.proposer"}
+		said := _of({"/proposer/state": state})
+		world.codes(said.reasons) == {"decision.proposer"}
+		said.outcome == "deny"
+		said.wanted == []
 	}
 }
 
