@@ -271,6 +271,7 @@ def _admission(view: View, entry: EntryLike) -> None:
             "bundle": warrant["policy"]["bundle"],
             "leaf": entry.leaf_digest,
             "settled": False,
+            "contained": [],
         },
     )
 
@@ -390,6 +391,11 @@ def _verification(view: View, entry: EntryLike) -> None:
     )
 
 
+def _containment(view: View, entry: EntryLike) -> None:
+    row = _must(view, "executions", entry.subject)
+    _keep(view, "executions", entry.subject, row, contained=[*row.data["contained"], *entry.content()["acts"]])
+
+
 def _alert(view: View, entry: EntryLike) -> None:
     said = entry.content()
     view.put("alerts", entry.subject, state=entry.state, owner=said["about"], data={**said, "at": entry.at})
@@ -497,6 +503,7 @@ _RULES: dict[str, Callable[[View, EntryLike], None]] = {
     "report": _report,
     "observation": _observation,
     "verification": _verification,
+    "containment": _containment,
     "alert": _alert,
     "arming": _arming,
     "bundle": _bundle,
@@ -505,7 +512,7 @@ _RULES: dict[str, Callable[[View, EntryLike], None]] = {
     "observer": _observer,
     "recovery": _recovery,
     "key": _key,
-    # containment, redaction and pulse change no row: what follows from them is an entry of its own
+    # redaction and pulse change no row: what follows from them is an entry of its own
 }
 TABLES = (
     "installation",

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from magistrate.core.lifecycle import TABLES
+from magistrate.core.lifecycle import ROLLBACK_FROM, TABLES
 from magistrate.engine import alerts
 from magistrate.engine.installation import Word
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
-Later = str  # "halt" or "rollback": what is carried out after the commit
+Later = str  # an act of which something is carried out after the commit: processes end, targets are called
 
 
-def append(txn: Txn, execution: Row, verdict: dict[str, Any]) -> list[Later]:
-    """Record what a verdict brings about; halting and rolling back follow the commit."""
-    acts = list(verdict["containment"])
-    if verdict["verdict"] == "deviating":
+def append(txn: Txn, execution: Row, answer: dict[str, Any], verdict: dict[str, Any] | None) -> list[Later]:
+    """Record what an answer brings about; halting and rolling back follow the commit.
+
+    Each act follows once for an execution. `verdict` is None where the answer says what stands already: a deviating
+    execution that is halted by now may be rolled back now, and what is worse than known before is contained as such.
+    """
+    row = txn.row("executions", execution.id) or execution
+    deviating = answer["verdict"] == "deviating"
+    acts = [act for act in answer["containment"] if _due(row, act)] if deviating else []
+    if deviating and verdict is not None:
         alerts.raise_(
             txn,
             "execution.deviating",
@@ -26,7 +32,7 @@ def append(txn: Txn, execution: Row, verdict: dict[str, Any]) -> list[Later]:
         )
     if not acts:
         return []
-    because = verdict["verification_id"]
+    because = verdict["verification_id"] if verdict else row.data["verification_id"]
     txn.append(
         kind="containment",
         subject=execution.id,
@@ -40,7 +46,13 @@ def append(txn: Txn, execution: Row, verdict: dict[str, Any]) -> list[Later]:
         revoke_in(txn, execution.data["warrant_id"], Word(because, "deviation"))
     if "quarantine" in acts:
         quarantine_in(txn, execution.owner, Word(because, "deviation"), chain=execution.data["intent_id"])
-    return [act for act in ("halt", "rollback") if act in acts]
+    return acts
+
+
+def _due(execution: Row, act: str) -> bool:
+    """Whether this has not followed yet, and can: what still runs is halted first and rolled back then."""
+    over = act != "rollback" or execution.state in ROLLBACK_FROM
+    return over and act not in execution.data["contained"]
 
 
 def revoke_in(txn: Txn, warrant_id: str, word: Word) -> bool:

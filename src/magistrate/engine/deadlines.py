@@ -7,7 +7,7 @@ import asyncio
 from magistrate.core.errors import Conflict, MagistrateError
 from magistrate.engine import gateway, halting, router
 from magistrate.engine.installation import Installation, every
-from magistrate.engine.verification import News, move
+from magistrate.engine.verification import News, move, rollback_move
 from magistrate.store.rows import Row
 
 TICK = 0.2  # seconds between looks
@@ -36,7 +36,7 @@ async def tick(house: Installation) -> None:
             await halting.expire_warrant(house, row.id)
     for row in await house.store.rows("executions", due_before=now, limit=BATCH):
         await _over(house, row)
-    for row in await house.store.rows("executions", state="started", limit=BATCH):
+    async for row in every(house, "executions", state="started"):
         await _listen(house, row)
     await _forget_answers(house, now)
     for execution_id in tuple(house.unjudged):
@@ -55,11 +55,11 @@ async def _over(house: Installation, row: Row) -> None:
 async def _listen(house: Installation, row: Row) -> None:
     """A holder that missed its heartbeats is put on record, each further one counted; policy says what follows."""
     warrant = house.store.row("warrants", row.data["warrant_id"])
-    every = warrant.data["warrant"]["heartbeat_seconds"] if warrant else 0
-    if row.data["audience"] != "holder" or not every:
+    apart = warrant.data["warrant"]["heartbeat_seconds"] if warrant else 0
+    if row.data["audience"] != "holder" or not apart:
         return
     heard = house.beats.get(row.id, float(row.data["started"]))
-    missed = int((house.clock.exact() - heard) // every)
+    missed = int((house.clock.exact() - heard) // apart)
     if missed > row.data["missed_heartbeats"]:
         said = {
             "object": "execution",
@@ -97,7 +97,8 @@ async def _quietly(house: Installation, execution_id: str, news: News) -> None:
 async def after_crash(house: Installation) -> None:
     """At start: router-run executions without an end are unknown; holder-run ones go on, their heartbeats counted anew.
 
-    An execution that ended without a verdict is asked about again.
+    An execution that ended without a verdict, or of which something new was not judged, is asked about again; a
+    rollback under way is unknown, and one that was decided and not begun is begun.
     """
     async for row in every(house, "executions", state=("started", "halting")):
         if row.data["audience"] == "router":
@@ -108,3 +109,10 @@ async def after_crash(house: Installation) -> None:
     async for row in every(house, "executions", state=ENDED):
         if row.data["verdict"] == "pending":
             house.unjudged.add(row.id)
+        if row.data["rollback"] == "running":
+            await _quietly(house, row.id, News(moves=(rollback_move("unknown", house.now(), because="crash"),)))
+        if row.data["rollback"] == "none" and "rollback" in row.data["contained"]:
+            house.later(router.roll_back(house, row.id))
+    async for alert in every(house, "alerts", state=("open", "acked")):
+        if alert.data["code"] == "verification.pending":
+            house.unjudged.add(alert.data["about"])

@@ -77,8 +77,13 @@ async def quarantine(house: Installation, agent: str, word: Word) -> None:
             raise Conflict("agent.state", "the agent is quarantined already")
 
     await house.commit(write)
-    async for row in every(house, "executions", owner=agent, state="started"):
-        await _halt_quietly(house, row.id, "quarantined")
+    await halt_of(house, agent, "quarantined")
+
+
+async def halt_of(house: Installation, holder: str, because: str) -> None:
+    """Halt every execution of a holder that still runs."""
+    async for row in every(house, "executions", owner=holder, state="started"):
+        await _halt_quietly(house, row.id, because)
 
 
 async def halt_under(house: Installation, warrant_id: str, because: str) -> None:

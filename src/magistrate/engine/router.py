@@ -23,9 +23,18 @@ from magistrate.core.values import moment, parse, unix
 from magistrate.engine import administration, facts
 from magistrate.engine.doing import Deed, probed_before
 from magistrate.engine.gateway import refuse
-from magistrate.engine.halting import halt, halting_on_record
+from magistrate.engine.halting import halt, halt_of, halt_under, halting_on_record
 from magistrate.engine.installation import Asked, Installation, Keep, Principal, Run, Seen, Word, new_id
-from magistrate.engine.verification import News, append_move, held, judge, move, observation_of, report_of
+from magistrate.engine.verification import (
+    News,
+    append_move,
+    held,
+    judge,
+    move,
+    observation_of,
+    report_of,
+    rollback_move,
+)
 from magistrate.executors import Outcome
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
@@ -223,10 +232,13 @@ def _do_builtin(house: Installation, txn: Txn, intent: dict[str, Any], execution
 async def hear(house: Installation, execution_id: str, news: News) -> dict[str, Any] | None:
     """Record news of an execution, judge it, and do what the verdict brings about."""
     verdict, acts = await judge(house, execution_id, news)
-    if "halt" in acts:
-        row = held(house.store.row("executions", execution_id))
-        if row.state == "started":
-            await halt(house, execution_id, "deviation")
+    row = held(house.store.row("executions", execution_id))
+    if "halt" in acts and row.state == "started":
+        await halt(house, execution_id, "deviation")
+    if "revoke" in acts:
+        await halt_under(house, row.data["warrant_id"], "revoked")
+    if "quarantine" in acts:
+        await halt_of(house, row.owner, "quarantined")
     if "rollback" in acts:
         await roll_back(house, execution_id)
     return verdict
@@ -303,7 +315,7 @@ async def roll_back(house: Installation, execution_id: str) -> None:
     deed = Deed(house, warrant_row.data["warrant"], execution_id)
     if "rollback" not in deed.row:
         return
-    begin = {"object": "rollback", "event": "running", "state": "running", "because": "deviation", "at": house.now()}
+    begin = rollback_move("running", house.now(), because="deviation")
     await house.commit(lambda txn: append_move(txn, row, begin))
     seconds = float(decided.data["standing"]["issue"]["rollback_seconds"])
     try:
@@ -311,7 +323,7 @@ async def roll_back(house: Installation, execution_id: str) -> None:
         ended = {"succeeded": "done", "failed": "failed"}.get(outcome.outcome, "unknown")
     except MagistrateError as fault:
         ended, outcome = "failed", Outcome("failed", {"error": fault.code})
-    over = {"object": "rollback", "event": ended, "state": ended, "because": outcome.outcome, "at": house.now()}
+    over = rollback_move(ended, house.now(), because=outcome.outcome)
     await hear(house, execution_id, News(observations=await deed.probe("after"), moves=(over,)))
 
 

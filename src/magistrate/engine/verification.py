@@ -171,21 +171,22 @@ async def _judge(
         leaves = _append_news(txn, case)
         if news.keep:
             news.keep(txn, execution_id, verdict)
-        if asked is None or verdict is None:
-            if silence is not None:
-                alerts.raise_(txn, "verification.pending", execution_id, silence.code, chain=row.data["intent_id"])
+        if asked is None:
+            code = silence.code if silence else ""
+            alerts.raise_(txn, "verification.pending", execution_id, code, chain=row.data["intent_id"])
             return []
         alerts.clear(txn, "verification.pending", execution_id, chain=row.data["intent_id"])
-        txn.append(
-            kind="verification",
-            subject=execution_id,
-            state=verdict["verdict"],
-            parents=[row.data["leaf"], *leaves],
-            body={"verification": verdict, "asked": [asked.record()]},
-            body_type="magistrate/verification-record/v1",
-            chain=row.data["intent_id"],
-        )
-        return containment.append(txn, case.row, verdict)
+        if verdict is not None:
+            txn.append(
+                kind="verification",
+                subject=execution_id,
+                state=verdict["verdict"],
+                parents=[row.data["leaf"], *leaves],
+                body={"verification": verdict, "asked": [asked.record()]},
+                body_type="magistrate/verification-record/v1",
+                chain=row.data["intent_id"],
+            )
+        return containment.append(txn, case.row, asked.answer, verdict)
 
     acts = await house.commit(write, seen)
     (house.unjudged.add if silence else house.unjudged.discard)(execution_id)
@@ -268,6 +269,11 @@ def append_move(txn: Txn, row: Row, move: dict[str, Any]) -> str:
         chain=row.data["intent_id"],
     )
     return entry.leaf_digest
+
+
+def rollback_move(state: str, now: int, *, because: str) -> dict[str, Any]:
+    """One lifecycle move of a rollback, as `News.moves` takes it."""
+    return {"object": "rollback", "event": state, "state": state, "because": because, "at": now}
 
 
 def move(
