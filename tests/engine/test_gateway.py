@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from magistrate.core import canonical
-from magistrate.core.errors import Absent, Broken, Conflict, Malformed, NoAnswer, Unavailable
+from magistrate.core.errors import Absent, Conflict, Malformed, NoAnswer, Unavailable
 from magistrate.engine import arming, gateway
-from magistrate.engine.installation import Principal
+from magistrate.engine.installation import Principal, Word
 from tests.support import fake_opa as fake
 from tests.support.fake_opa import envelope, failing, provenance, result, saying
 from tests.support.world import CASCADE, DEPLOY, RESTART, code, refund
@@ -85,7 +85,7 @@ async def test_an_intent_that_ended_without_an_answer_is_not_taken_up_again(worl
         await world.propose(DEPLOY)
     id_ = world.entries("intent")[-1].subject
     with pytest.raises(Conflict):
-        await gateway.cancel(world.house, id_, because="too late")
+        await gateway.cancel(world.house, id_, Word("bot", "too late"))
     assert (await world.propose(DEPLOY)).decision["standing"]["outcome"] == "ask"
 
 
@@ -217,9 +217,10 @@ async def test_core_vouches_for_no_warrant_wider_than_its_terms(world, what, cha
 
     world.answering("decision", wider)
     size = world.size
-    with pytest.raises(Broken, match=r"warrant\.wider"):
-        await world.propose(RESTART)
-    assert world.kinds(size) == []
+    shown = await world.propose(RESTART)
+    assert shown.decision["standing"]["outcome"] == "deny"
+    assert [r["code"] for r in shown.decision["standing"]["reasons"]] == ["warrant.wider"]
+    assert (shown.warrant, world.kinds(size)) == (None, ["intent", "decision"])
 
 
 async def test_claims_raise_a_tier_and_never_lower_one(world):
@@ -237,14 +238,14 @@ async def test_claims_raise_a_tier_and_never_lower_one(world):
 async def test_an_intent_that_waits_is_cancelled_once(world):
     shown = await world.propose(DEPLOY)
     id_ = shown.intent["intent_id"]
-    await gateway.cancel(world.house, id_, because="not needed")
+    await gateway.cancel(world.house, id_, Word("bot", "not needed"))
     assert world.row("intents", id_).data["because"] == "not needed"
     with pytest.raises(Conflict):
-        await gateway.cancel(world.house, id_, because="again")
+        await gateway.cancel(world.house, id_, Word("bot", "again"))
     with pytest.raises(Conflict, match=r"intent\.state"):
         await world.say(shown, world.able(shown)[0])
     with pytest.raises(Absent):
-        await gateway.cancel(world.house, "int-unknown", because="x")
+        await gateway.cancel(world.house, "int-unknown", Word("bot", "x"))
 
 
 async def test_an_intent_expires_when_its_waiting_time_is_over(world):
@@ -270,7 +271,7 @@ async def test_nobody_approves_what_has_waited_too_long_however_late_it_is_notic
 
 async def test_open_intents_are_counted_from_state(world):
     waiting = [await world.propose(DEPLOY) for _ in range(3)]
-    await gateway.cancel(world.house, waiting[0].intent["intent_id"], because="x")
+    await gateway.cancel(world.house, waiting[0].intent["intent_id"], Word("bot", "x"))
     await world.say(waiting[1], world.able(waiting[1])[0], "deny")
     asked = world.between("decision", lambda: asyncio.sleep(0))
     await world.propose(CASCADE)

@@ -33,6 +33,13 @@ def floor_of(action: str, operators: int) -> int:
     return min(2, operators) if action in PAIRED else 1
 
 
+def floor_missing(intent: Mapping[str, Any], approvals: Sequence[Mapping[str, Any]], *, operators: int) -> int:
+    """How many distinct operators must still sign, the proposer among them if they have not."""
+    signed = {a["operator"] for a in approvals if a["verdict"] == "approve"}
+    proposer = 0 if intent["proposer"]["id"] in signed else 1
+    return max(proposer, floor_of(intent["action"], operators) - len(signed))
+
+
 def hold_floor(
     intent: Mapping[str, Any], approvals: Sequence[Mapping[str, Any]], *, subject: str, operators: int
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from magistrate.core import decision as decisions
 from magistrate.core import warrant as warrants
-from magistrate.core.administration import hold_floor
+from magistrate.core.administration import floor_missing, hold_floor
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Broken, Refused
 from magistrate.core.signature import sign_document
@@ -64,16 +64,31 @@ class Ruling:
         return str(self.standing["outcome"])
 
     def _hold(self, approvals: Sequence[Mapping[str, Any]], subject: Mapping[str, str], operators: int) -> None:
-        """An allow that `core` cannot vouch for becomes a deny: wider than its terms, below the floor, unpayable."""
+        """An allow that `core` cannot vouch for becomes a deny: wider than its terms, below the floor, unpayable.
+
+        Below the floor and nobody has spoken who may not: the act waits for the signatures that are missing, where its
+        terms let anybody give them.
+        """
         row = self._bundle.data["catalogue"]["actions"][self.intent["action"]]
         try:
             decisions.hold_narrow(self.standing["issue"], self.terms["warrant"])
             if row.get("administration"):
+                missing = floor_missing(self.intent, approvals, operators=operators)
+                if missing and self.terms["requirement"]["all_of"]:
+                    self._wait(missing)
+                    return
                 hold_floor(self.intent, approvals, subject=subject["id"], operators=operators)
             counters = self._bundle.data.get("counters", {})
             self.reserves = facts.reserves(counters, self.intent, self.standing["issue"]["uses"])
         except (Broken, Refused) as no:
             self.deny(no.code, no.detail)
+
+    def _wait(self, missing: int) -> None:
+        """Turn the standing into a wait for as many more operators of the requirement's roles."""
+        rows = self.terms["requirement"]["all_of"]
+        roles = sorted({role for row in rows for role in row["roles"]})
+        wanted = [{"roles": roles, "count": missing, "by": rows[0]["proof"]}]
+        self.standing = {**self.standing, "outcome": "ask", "wanted": wanted}
 
     def deny(self, code: str, title: str) -> None:
         """Turn the standing into a final no with a reason of our own."""
