@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -618,6 +619,25 @@ async def test_a_changed_copy_is_never_started_again(sidecar, monkeypatch):
     assert sidecar.pid == 0
     assert sidecar.trouble.startswith("bundle.changed")
     assert await code_of(sidecar.ask("decision", ASKED)) in ("opa.refused", "opa.stale_socket")
+
+
+async def test_an_exchanged_binary_is_never_started_again(binary, bundle, tmp_path):
+    ours, other = tmp_path / "opa", tmp_path / "other"
+    shutil.copy(binary.path, ours)
+    sidecar = Sidecar(Binary(ours, binary.version, binary.sha256, binary.origin), bundle)
+    await sidecar.start()
+    try:
+        shutil.copy(ours, other)
+        with other.open("ab") as file:
+            file.write(b"\0")
+        other.replace(ours)
+        os.kill(sidecar.pid, signal.SIGKILL)
+        await asyncio.sleep(0.6)
+
+        assert sidecar.pid == 0
+        assert sidecar.trouble.startswith("opa.changed")
+    finally:
+        await sidecar.stop()
 
 
 SERVICE = """
