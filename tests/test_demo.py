@@ -15,7 +15,7 @@ from magistrate.cli.policy import newest_bundle
 from magistrate.core import canonical, schema
 from magistrate.core.values import parse
 from magistrate.policy import build
-from magistrate.policy.binary import find, sha256_of
+from magistrate.policy.binary import PINNED, Binary, sha256_of
 from tests.support import rego_tools, rename
 
 ROOT = rego_tools.REGO.parent
@@ -25,7 +25,7 @@ SECONDS = 180
 
 def binary():
     path = Path(rego_tools.opa())
-    return find(path.parent, setting=str(path), accept=lambda _: True)
+    return Binary(path, PINNED, sha256_of(path), "setting")
 
 
 def told(tmp_path, *arguments, **settings):
@@ -110,15 +110,23 @@ def test_without_its_rules_of_verification_the_bundle_fails_the_story(tmp_path):
     assert "NOT AS TOLD" in ran.stderr
 
 
+def _leave_the_first_operator_a_way_in(rego, names):
+    """A house of one cannot find a second signature for the enrolment of its second operator."""
+    path = rego / "tiers" / "data.json"
+    tiers = json.loads(path.read_text())
+    for row in tiers[names["A"]]["requirement"]["all_of"]:
+        row["count"] = 1
+    path.write_text(json.dumps(tiers))
+
+
 @pytest.mark.parametrize("operators", [2])
 def test_the_story_holds_when_every_name_and_number_in_the_bundle_is_another(tmp_path, operators):
     names = rename.renamed(tmp_path / "other", rego_tools.REGO, operators=operators)
+    _leave_the_first_operator_a_way_in(tmp_path / "other", names)
     story = json.loads(STORY.read_text())
     for person in story["operators"]:
         person["roles"] = [names[role] for role in person["roles"]]
-    story["story"]["codes"] = {
-        name: names[code] if code in names else code for name, code in story["story"]["codes"].items()
-    }
+    story["story"]["codes"] = {name: names[code] for name, code in story["story"]["codes"].items()}
     other = tmp_path / "story.json"
     other.write_text(json.dumps(story))
 

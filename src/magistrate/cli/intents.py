@@ -105,7 +105,11 @@ def pending(as_json: Json = False) -> None:
     Example: magistrate --profile olivia approvals ls
     """
     rows = me().client.get("/v1/approvals", state="pending", limit=200)["items"]
-    say.table((_row(r) for r in rows), ("intent_id", "tier", "action", "target", "by"), as_json=as_json)
+    shown = [_row({**r["intent"], "tier": r["decision"]["terms"]["tier"]}) for r in rows]
+    if as_json:
+        say.data(rows, as_json=True)
+    else:
+        say.table(shown, ("intent_id", "tier", "action", "target", "by"), as_json=False)
 
 
 @approvals.command("show")
@@ -174,10 +178,11 @@ def watch(every: Annotated[float, typer.Option(help="Seconds between looks.")] =
     client, known = me().client, set[str]()
     while True:
         for item in client.get("/v1/approvals", state="pending", limit=200)["items"]:
-            if item["intent_id"] not in known:
-                known.add(item["intent_id"])
-                by = item["proposer"]["id"]
-                typer.echo(f"{item['intent_id']}  {item['tier']}  {item['action']} {item['target']} by {by}")
+            intent_ = item["intent"]
+            if intent_["intent_id"] not in known:
+                known.add(intent_["intent_id"])
+                tier, by = item["decision"]["terms"]["tier"], intent_["proposer"]["id"]
+                typer.echo(f"{intent_['intent_id']}  {tier}  {intent_['action']} {intent_['target']} by {by}")
         if once:
             return
         time.sleep(every)
