@@ -26,41 +26,37 @@ within(kind, value, bound) if {
 # METADATA
 # title: What stated values come to, kind by kind
 # description: A kind that is unknown, has a value of another type, or of which nothing is left, is left out as a fault.
-combined(stated) := object.union_n([_numbers(stated), _flags(stated), _lists(stated)])
-
-# METADATA
-# title: Whether this is a whole number of at least 0, as JSON writes it
-# description: Total for every type, where arithmetic would err.
-whole(value) if regex.match("^(0|[1-9][0-9]*)$", json.marshal(value))
-
-# Rego orders null < boolean < number < string: if the least and the greatest are numbers, so are all between.
-_numbers(stated) := {kind: least |
+combined(stated) := {kind: value |
 	some kind, values in stated
-	lowest := kinds[kind].least
-	least := min(values)
-	whole(least)
-	whole(max(values))
-	least >= lowest
+	value := _merged(kinds[kind].merge, kind, values)
 }
 
-_flags(stated) := {kind: asked |
-	some kind, values in stated
-	kinds[kind].merge == "or"
+# Rego orders null < boolean < number < string: what is at least a number and at most one is one, and so are all between.
+_merged("min", kind, values) := least if {
+	least := min(values)
+	least >= kinds[kind].least
+	is_number(max(values))
+	floor(least) == least
+}
+
+_merged("or", _, values) := true in values if {
 	every value in values {
 		is_boolean(value)
 	}
-	asked := true in values
 }
 
-_lists(stated) := {kind: sort(left) |
-	some kind, values in stated
-	kinds[kind].merge == "intersection"
+_merged("intersection", _, values) := sort(left) if {
 	every value in values {
 		_texts(value)
 	}
 	left := intersection({texts | some value in values; texts := {text | some text in value}})
 	count(left) > 0 # nothing left is no permission at all
 }
+
+# METADATA
+# title: Whether this is a whole number of at least 0, as JSON writes it
+# description: Total for every type, where arithmetic would err.
+whole(value) if regex.match("^(0|[1-9][0-9]*)$", json.marshal(value))
 
 _texts(value) if {
 	type_name(value) in {"array", "set"}
