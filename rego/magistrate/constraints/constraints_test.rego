@@ -61,6 +61,7 @@ test_what_cannot_be_kept_is_left_out[sprintf("%v", [stated])] if {
 		{"guests": {["ann"], ["ben"]}},
 		{"guests": {["ann"], "ann"}},
 		{"guests": {{"ann": true}}},
+		{"guests": {{"first": "ann"}}},
 	]
 	_combined(stated) == {}
 }

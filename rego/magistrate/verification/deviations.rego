@@ -50,7 +50,6 @@ found contains reason.deviates(rego.metadata.rule(), _recorded("/execution/attem
 # custom: {code: verification.repeated, severity: critical}
 found contains reason.deviates(rego.metadata.rule(), _recorded("/execution/attempts", "failed", before.outcome)) if {
 	some i, _ in input.execution.attempts
-	i > 0
 	before := input.execution.attempts[i - 1]
 	before.outcome != "failed"
 }

@@ -45,21 +45,21 @@ reasons := sort({reason.shown(one.said, one.policy) | some one in deviations.tol
 shown := sort({_shown(one.said) | some one in deviations.told})
 
 _shown(said) := {
-	"code": _word(said, ["code"]),
-	"pointer": _word(said, ["seen", "pointer"]),
+	"code": _word(said, "code"),
+	"pointer": _word(_seen(said), "pointer"),
 	"expected": json.marshal(_value(said, "expected")),
 	"observed": json.marshal(_value(said, "observed")),
-	"severity": _word(said, ["severity"]),
-	"source": _word(said, ["seen", "source"]),
+	"severity": _word(said, "severity"),
+	"source": _word(_seen(said), "source"),
 }
+
+default _seen(_) := {}
+
+_seen(said) := said.seen
 
 default _word(_, _) := ""
 
-_word(said, path) := word if {
-	is_object(said)
-	word := object.get(said, path, "")
-	is_string(word)
-}
+_word(said, name) := said[name] if is_string(said[name])
 
 default _value(_, _) := null
 

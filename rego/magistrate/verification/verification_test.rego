@@ -184,6 +184,7 @@ test_an_expectation_that_cannot_be_drawn_up_is_a_doubt if {
 		_inconclusive(_expecting([row]), {"verification.unseen"})
 	}
 	_inconclusive(_expecting(null), {"verification.unseen"})
+	_inconclusive(_expecting({}), {"verification.unseen"})
 	_expecting([]) == _conforming
 }
 
@@ -447,6 +448,7 @@ test_a_failure_that_changed_nothing_is_none if {
 		[_saw("probe/eye", "after", {"made": {}}), _after],
 		[_saw("observer/olga", "before", {}), _after],
 		[_before, _saw("observer/olga", "after", _after.facts)],
+		[_before, _saw("probe/eye", "after", {"made": {}}), _saw("observer/olga", "after", _after.facts)],
 	] {
 		_deviating(_of(object.union(_failed, {"/observations": observations})), {"verification.failed"})
 	}
