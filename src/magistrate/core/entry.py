@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from magistrate.core import canonical
 from magistrate.core.errors import Absent, Broken, Malformed
 from magistrate.core.merkle import leaf_hash
@@ -162,7 +164,7 @@ def _seconds(at: str) -> int:
 class Entry:
     """An entry as the ledger holds it; its header is read once, when first asked for."""
 
-    __slots__ = ("_at", "_content", "_head", "body", "header", "index", "leaf", "salt")
+    __slots__ = ("_at", "_content", "_head", "_ours", "body", "header", "index", "leaf", "salt")
 
     def __init__(
         self,
@@ -174,6 +176,7 @@ class Entry:
         *,
         head: Header | None = None,
         at: int | None = None,
+        ours: bool = False,
     ) -> None:
         self.index = index
         self.leaf = leaf
@@ -183,6 +186,7 @@ class Entry:
         self._head = head
         self._at = at
         self._content: Any = None
+        self._ours = ours
 
     @property
     def head(self) -> Header:
@@ -230,7 +234,9 @@ class Entry:
         """
         if self.body is None:
             raise Absent("entry.erased", f"the body of entry {self.index} was erased")
-        if self._content is None:
+        if self._content is None and self._ours:
+            self._content = orjson.loads(self.body)  # canonical bytes made in this process: nothing to doubt
+        elif self._content is None:
             self._content = canonical.load(self.body, limit=MAX_BODY, depth=canonical.MAX_DEPTH_RECORD)
         return self._content
 
@@ -286,4 +292,4 @@ def make(
     raw = head.bytes()
     if len(raw) > MAX_HEADER:
         raise Malformed("entry.large", f"a header of {len(raw)} bytes is above {MAX_HEADER}")
-    return Entry(index, leaf_hash(raw), raw, salt, body, head=head, at=at)
+    return Entry(index, leaf_hash(raw), raw, salt, body, head=head, at=at, ours=True)

@@ -92,6 +92,7 @@ def _genesis(view: View, entry: EntryLike) -> None:
         data={"sequence": said["sequence"], "contract": said["contract"], "activated_at": entry.at},
     )
     view.put("operators", first["id"], state="active", data={**first, "enrolled_at": entry.at})
+    _begin_count(view, "operator", first["id"])
 
 
 def _intent(view: View, entry: EntryLike) -> None:
@@ -125,6 +126,11 @@ def _count_open(view: View, proposer: Mapping[str, Any], by: int) -> None:
         row = view.row("tallies", id_)
         waiting = (row.data["waiting"] if row else 0) + by
         view.put("tallies", id_, state="counted", data={"waiting": waiting})
+
+
+def _begin_count(view: View, type_: str, id_: str) -> None:
+    """From their enrolment on a proposer's count stands in a row, so that reading it finds one."""
+    view.put("tallies", f"{type_}/{id_}", state="counted", data={"waiting": 0})
 
 
 def _decision(view: View, entry: EntryLike) -> None:
@@ -429,6 +435,8 @@ def _bundle(view: View, entry: EntryLike) -> None:
 def _agent(view: View, entry: EntryLike) -> None:
     said = entry.content()
     row = view.row("agents", entry.subject)
+    if row is None:
+        _begin_count(view, "agent", entry.subject)
     data = {**(row.data if row else {"credential": "", "enrolled_at": entry.at}), **said["agent"]}
     if said["credential"]:
         if data["credential"]:
@@ -463,6 +471,7 @@ def _operator(view: View, entry: EntryLike) -> None:
     if row is None:
         people = _must(view, "installation", "people")
         _keep(view, "installation", "people", people, operators=people.data["operators"] + 1)
+        _begin_count(view, "operator", entry.subject)
     data = {**(row.data if row else {"enrolled_at": entry.at}), **said["operator"]}
     view.put("operators", entry.subject, state=entry.state, data=data)
 
