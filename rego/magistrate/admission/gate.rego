@@ -175,7 +175,13 @@ refuse contains reason.of(rego.metadata.rule()) if {
 	some name, _ in catalogue.actions[input.warrant.scope.action].probes
 	source := concat("/", ["probe", name])
 	source in input.warrant.evidence
-	not source in {observation.source | some observation in input.before; observation.phase == "before"}
+	not _looked(source)
+}
+
+_looked(source) if {
+	some observation in input.before
+	observation.phase == "before"
+	observation.source == source
 }
 
 # METADATA
@@ -192,5 +198,7 @@ refuse contains object.union(reason.of(rego.metadata.rule()), {"pointer": limits
 refuse contains object.union(reason.of(rego.metadata.rule()), {"pointer": limits.stands(kind)}) if {
 	some kind, bound in input.warrant.constraints
 	constraints.judged(kind, "admission")
-	not limits.asked_within(kind, bound, input.warrant.scope)
+	not _within(kind, bound)
 }
+
+_within(kind, bound) if limits.asked_within(kind, bound, input.warrant.scope)

@@ -28,7 +28,9 @@ _only("constraints", stated, warrant) if {
 
 _tighter(kind, value, bounds) if constraints.within(kind, value, bounds[kind])
 
-_tighter(kind, _, bounds) if not kind in object.keys(bounds)
+_tighter(kind, _, bounds) if not _bounded(kind, bounds)
+
+_bounded(kind, bounds) if kind in object.keys(bounds)
 
 # METADATA
 # title: The warrant's terms after all these narrowings

@@ -38,10 +38,12 @@ counted(requirement) := {approval |
 	some approval in input.approvals
 	approval.verdict == "approve"
 	approval.expires_at > input.now.unix
-	not excluded(approval.operator, requirement.exclude)
+	not _kept_out(approval, requirement)
 	some row in requirement.all_of
 	fills(approval.roles, approval.proof, row)
 }
+
+_kept_out(approval, requirement) if excluded(approval.operator, requirement.exclude)
 
 # METADATA
 # title: How many people each row still misses, in the rows' order

@@ -97,8 +97,10 @@ deny contains reason.of(rego.metadata.rule()) if {
 # custom: {code: decision.narrowing, remedy: "approve with a shorter ttl, fewer uses or tighter constraints"}
 deny contains reason.of(rego.metadata.rule()) if {
 	some said in _narrowings
-	not narrowing.only(said, terms.drawn.warrant)
+	not _only_narrows(said)
 }
+
+_only_narrows(said) if narrowing.only(said, terms.drawn.warrant)
 
 # METADATA
 # title: The approvals together leave nothing of a constraint

@@ -109,7 +109,7 @@ found contains reason.deviates(rego.metadata.rule(), _beyond(bound, one)) if {
 	some kind, bound in input.warrant.constraints
 	is_array(bound)
 	some one in seen[kind]
-	not limits.seen_within(kind, one.value, bound)
+	not _within(kind, one, bound)
 }
 
 # METADATA
@@ -119,8 +119,10 @@ found contains reason.deviates(rego.metadata.rule(), _beyond(bound, one)) if {
 	some kind, bound in input.warrant.constraints
 	not is_array(bound)
 	some one in seen[kind]
-	not limits.seen_within(kind, one.value, bound)
+	not _within(kind, one, bound)
 }
+
+_within(kind, one, bound) if limits.seen_within(kind, one.value, bound)
 
 _beyond(bound, one) := {"pointer": one.pointer, "expected": bound, "observed": one.value, "source": one.source}
 

@@ -40,8 +40,10 @@ after contains observation if {
 # title: Whether somebody was heard whose word is enough
 heard if {
 	some observation in after
-	not observation.source in own_words
+	not _own(observation)
 }
+
+_own(observation) if observation.source in own_words
 
 heard if {
 	count(after) > 0
