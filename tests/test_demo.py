@@ -137,3 +137,18 @@ def test_the_story_holds_when_every_name_and_number_in_the_bundle_is_another(tmp
     )
 
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
+
+
+VARYING = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f-]{27}|sha256:[0-9a-f]+…?|0x[0-9a-f]+…?|demo/[0-9a-f]+|\d{4}-\d\d-\d\dT[\d:]+Z|\d+"
+)
+
+
+def _shape(text):
+    return [VARYING.sub("#", line).rstrip() for line in text.strip().splitlines()]
+
+
+def test_the_readme_shows_what_the_demo_prints(tmp_path):
+    shown = re.search(r"demo output: begin -->\n```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+
+    assert _shape(shown) == _shape(told(tmp_path).stdout), "paste the demo's output into the README"
