@@ -98,7 +98,7 @@ async def acknowledge(visit: Visit) -> Response:
 
 
 async def recover(visit: Visit) -> Response:
-    await visit.hold("recovery.clock", relation="none", type_="installation", id_="clock")
+    await visit.hold("recovery.clock")
     said = canonical.load_object(visit.raw)
     return wire.reply(await recovery.recover_clock(visit.house, visit.principal, said, visit.asked), 201)
 
