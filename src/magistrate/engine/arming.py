@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from magistrate.core.errors import MagistrateError, Unavailable
+from magistrate.core.errors import Absent, Broken, MagistrateError, Unavailable
 from magistrate.engine import alerts
 from magistrate.engine.installation import ANSWERS, Installation
 from magistrate.policy.canaries import failures
@@ -30,7 +30,7 @@ async def check(house: Installation, missed: int = 0) -> int:
     digest = house.active()
     try:
         wrong = await failures(await house.sidecars.of(digest), house.bundle(digest), ANSWERS)
-    except Unavailable as silence:  # no answer, or an OPA that does not start
+    except (Absent, Broken, Unavailable) as silence:  # no answer, an OPA that does not start, a bundle that is lost
         missed += 1
         if missed >= MISSES:
             await put(house, armed=False, because=silence.code)

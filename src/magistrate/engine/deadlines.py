@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
 
 from magistrate.core.errors import Conflict, MagistrateError
 from magistrate.engine import gateway, halting, router
@@ -30,17 +33,23 @@ async def tick(house: Installation) -> None:
     """Do all that is due now: waiting intents and warrants expire, silent holders are noticed, reports are missed."""
     now = int(house.clock.exact())
     for row in await house.store.rows("intents", state="waiting", due_before=now, limit=BATCH):
-        await gateway.expire(house, row.id)
+        await _tried(gateway.expire(house, row.id))
     for state in ("live", "spent"):
         for row in await house.store.rows("warrants", state=state, due_before=now, limit=BATCH):
-            await halting.expire_warrant(house, row.id)
+            await _tried(halting.expire_warrant(house, row.id))
     for row in await house.store.rows("executions", due_before=now, limit=BATCH):
-        await _over(house, row)
+        await _tried(_over(house, row))
     async for row in every(house, "executions", state="started"):
-        await _listen(house, row)
+        await _tried(_listen(house, row))
     await _forget_answers(house, now)
     for execution_id in tuple(house.unjudged):
-        await _quietly(house, execution_id, News())
+        await _tried(_quietly(house, execution_id, News()))
+
+
+async def _tried(work: Coroutine[Any, Any, None]) -> None:
+    """One thing that is due: what cannot be done now stays due, and nothing else waits for it."""
+    with suppress(MagistrateError):
+        await work
 
 
 async def _over(house: Installation, row: Row) -> None:

@@ -13,7 +13,7 @@ import uuid_utils
 
 from magistrate.core import canonical
 from magistrate.core.decision import DecisionAnswer
-from magistrate.core.errors import Moved, Unavailable
+from magistrate.core.errors import Absent, Broken, Moved, NoAnswer, Unavailable
 from magistrate.core.signature import Signer
 from magistrate.core.values import Document
 from magistrate.core.verification import AccessAnswer, AdmissionAnswer, ApprovalAnswer, VerificationAnswer
@@ -203,7 +203,10 @@ class Installation:
         Raises:
             NoAnswer: anything else; the code says what.
         """
-        sidecar = await self.sidecars.of(bundle)
+        try:
+            sidecar = await self.sidecars.of(bundle)
+        except (Absent, Broken, Unavailable) as none:  # its bundle is lost or changed, or its OPA does not start
+            raise NoAnswer(none.code, none.detail, hint=none.hint) from none
         answer = await sidecar.ask(document, canonical.canonical(question), ANSWERS[document])
         return Asked(document, question, answer.value, answer.opa_version)
 
