@@ -110,9 +110,11 @@ class Target:
         self.token = secrets.token_urlsafe(24)
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{MODULE}.target"],
+            stdin=subprocess.PIPE,  # its end is the target's end: even a killed service leaves none behind
             stdout=subprocess.PIPE,
             env={"PATH": os.environ.get("PATH", ""), "FLEET_TOKEN": self.token},
             text=True,
+            start_new_session=True,  # a Ctrl-C is the service's, which may still have something in flight
         )
         assert self._process.stdout is not None  # noqa: S101
         self.port = int(self._process.stdout.readline())
@@ -129,8 +131,9 @@ class Target:
         """End it."""
         self._process.terminate()
         self._process.wait(timeout=10)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 class Cast:

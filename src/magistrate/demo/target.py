@@ -193,12 +193,20 @@ class _Server(ThreadingHTTPServer):
 
 
 def serve(port: int, token: str, announce: Any = None) -> None:
-    """Serve on loopback until told to stop; `announce` hears the port."""
+    """Serve on loopback until standard input ends; `announce` hears the port."""
     handler = type("BoundHandler", (Handler,), {"fleet": Fleet(), "token": token})
     with _Server(("127.0.0.1", port), handler) as server:
+        threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
         if announce:
             announce(server.server_address[1])
         server.serve_forever()
+
+
+def _end_with_input(server: _Server) -> None:
+    """Whoever started this holds the other end of standard input for as long as it lives."""
+    while os.read(sys.stdin.fileno(), 4096):
+        continue
+    server.shutdown()
 
 
 def main() -> None:
