@@ -82,6 +82,8 @@ test_a_field_of_another_type_is_a_no[field] if {
 	}
 }
 
+test_approvals_are_a_list if _unasked(world.asked(world.question, {"/approvals": {}}))
+
 test_another_contract_is_a_no if _refused(_of({"/contract": 2}), "decision.question")
 
 test_facts_about_another_proposer_are_a_no[field] if {

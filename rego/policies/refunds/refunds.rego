@@ -52,10 +52,7 @@ deviation contains reason.deviates(rego.metadata.rule(), seen) if {
 	}
 }
 
-_within_budget if {
-	is_number(input.facts.refunded_today)
-	input.facts.refunded_today + _amount <= limits.daily
-}
+_within_budget if input.facts.refunded_today + _amount <= limits.daily
 
 _amount := amount if {
 	amount := input.intent.parameters.amount
