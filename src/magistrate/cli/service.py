@@ -90,9 +90,15 @@ def up(
 
 
 def _running(folder: Path) -> str:
-    """The address of the service that runs on this folder now; "" for none."""
-    from magistrate.client import Client
+    """The address of the service that runs on this folder now; "" for none.
 
+    The address that a killed service left may be anybody's by now: only who holds the folder's lock runs on it.
+    """
+    from magistrate.client import Client
+    from magistrate.engine.opening import in_use
+
+    if not in_use(folder):
+        return ""
     try:
         url = places.service(folder)
         with Client(url, seconds=2.0) as client:

@@ -24,6 +24,7 @@ from magistrate.policy.archive import Archive
 from magistrate.policy.binary import Binary
 from magistrate.policy.sidecars import Sidecars
 from magistrate.store import mark as high_water
+from magistrate.store.folder import held
 from magistrate.store.reads import Reader
 from magistrate.store.sqlite import Store
 from magistrate.store.tree import node_reader
@@ -157,6 +158,11 @@ def open_store(data: Path, state: Path) -> tuple[Store, str]:
     signer = files.load(data / "keys", "checkpoint", lock).signer
     origin = str(said["origin"])
     return Store(data / LEDGER, origin=origin, fold=fold, signer=signer, mark_path=mark_path(state, data)), origin
+
+
+def in_use(data: Path) -> bool:
+    """Whether a service runs on this data folder: its lock ends with its process, whatever a killed one left behind."""
+    return held(data)
 
 
 def mark_path(state: Path, data: Path) -> Path:

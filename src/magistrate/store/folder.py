@@ -28,3 +28,18 @@ def own(folder: Path) -> int:
             "store.locked", f"{folder} is in use by another process", hint="stop it, or use another folder"
         ) from None
     return handle
+
+
+def held(folder: Path) -> bool:
+    """Whether a process owns the folder now."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
