@@ -11,13 +11,23 @@ import sys
 
 def main() -> None:
     """Run one command; an error is one line `error: cause`, then `hint: a command that can be run`."""
+    from typer import Abort
+    from typer.exceptions import TyperException
+
+    from magistrate.cli import say
     from magistrate.cli.app import app
-    from magistrate.cli.say import failed
     from magistrate.core.errors import MagistrateError
 
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)  # what a verb exits with comes back; nothing is said of errors yet
     except MagistrateError as error:
-        sys.exit(failed(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+        code = say.failed(error)
+    except TyperException as error:
+        code = say.misused(error)
+    except Abort:
+        say.words("error: not confirmed: nothing was signed or accepted")
+        say.words("hint: magistrate --help")
+        code = say.UNEXPECTED
+    except Exception as fault:  # noqa: BLE001 - a trace is no answer to a person; the line says where it was
+        code = say.broke(fault)
+    sys.exit(code)

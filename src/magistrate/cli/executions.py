@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from magistrate.cli import say
-from magistrate.cli.me import Json, Reason, State, me, read_json, sub
+from magistrate.cli.me import Json, Reason, State, me, read_json, read_object, sub
 
 execution = sub("Executions: their state, heartbeats, reports, observations.")
 alerts = sub("What wants a person's eye.")
@@ -30,12 +30,14 @@ def execute(
     Example: magistrate execute wrt-0198... --wait
     """
     client = me().client
-    presented: Any = read_json(warrant) if Path(warrant).exists() else warrant
-    scope = presented["scope"] if isinstance(presented, dict) else None
+    by_id = warrant.startswith("wrt-") and not Path(warrant).exists()
+    presented: Any = warrant if by_id else read_object(warrant)
     if call:
         scope = read_json(call)
-    elif scope is None:
+    elif by_id:
         scope = client.get(f"/v1/warrants/{warrant}")["warrant"]["scope"]
+    else:
+        scope = presented.get("scope", {})  # the service says what such a document lacks
     done = client.post("/v1/executions", {"warrant": presented, "call": scope}, key=key)
     while wait and (done["state"] not in ENDED or done["verdict"] == "pending"):
         time.sleep(0.1)
@@ -128,7 +130,7 @@ def alerts_ls(state: State = "open", as_json: Json = False) -> None:
     Example: magistrate alerts ls
     """
     rows = me().client.get("/v1/alerts", state=state or None, limit=200)["items"]
-    say.table(rows, ("alert_id", "state", "code", "about", "detail"), as_json=as_json)
+    say.table(rows, ("id", "state", "code", "about", "detail"), as_json=as_json)
 
 
 @alerts.command("ack")

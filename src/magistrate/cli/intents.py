@@ -154,12 +154,13 @@ def deny(
 def _speak(id_: str, verdict: str, reason: str, narrowing: dict[str, Any], *, yes: bool, as_json: bool) -> None:
     who = me()
     name, signer = who.operator()
+    shown = who.client.get(f"/v1/intents/{id_}")
     if not yes:
         say.words("You are about to sign this:")
-        say.words("\n".join(say.lines(who.client.get(f"/v1/intents/{id_}"))))
+        say.words("\n".join(say.lines(shown)))
         typer.confirm("Sign?", abort=True, err=True)
     answer = operator.act(
-        who.client, id_, operator=name, signer=signer, verdict=verdict, reason=reason, narrowing=narrowing
+        who.client, shown, operator=name, signer=signer, verdict=verdict, reason=reason, narrowing=narrowing
     )
     if as_json:
         say.data(answer, as_json=True)

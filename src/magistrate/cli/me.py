@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,17 +33,35 @@ def me() -> places.Me:
     return places.me(CONTEXT.profile, CONTEXT.url)
 
 
-def read_json(file: str) -> Any:
+def read_file(file: str | Path) -> bytes:
+    """The bytes of a file that was named, or of standard input for `-`.
+
+    Raises:
+        Malformed: `input.file`: no such file, or it cannot be read.
+    """
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else Path(file).read_bytes()
+    except OSError as error:
+        detail = f"{file}: {error.strerror}"
+        raise Malformed("input.file", detail, hint=f"ls -l {shlex.quote(str(file))}") from None
+
+
+def read_json(file: str | Path) -> Any:
     """The JSON in a file, or on standard input for `-`, read strictly.
 
     Raises:
         Malformed: no such file, or not what we read.
     """
-    try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise Malformed("input.file", f"{file}: {error.strerror}", hint="magistrate intent submit --help") from None
-    return canonical.load(raw)
+    return canonical.load(read_file(file))
+
+
+def read_object(file: str | Path) -> dict[str, Any]:
+    """The JSON object in a file, as `read_json`.
+
+    Raises:
+        Malformed: as `read_json`; or it is no object.
+    """
+    return canonical.load_object(read_file(file))
 
 
 def sub(help_: str) -> typer.Typer:

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from magistrate.cli import places, say
-from magistrate.cli.me import CONTEXT, Json, Reason, me, read_json, sub
+from magistrate.cli.me import CONTEXT, Json, Reason, me, read_file, read_object, sub
 from magistrate.client import Client, Credential, operator
 from magistrate.core import canonical
 from magistrate.core.administration import possession
+from magistrate.core.errors import Conflict, Malformed, Refused
 from magistrate.core.signature import sign_document
 from magistrate.core.values import moment
 from magistrate.keys import operator as credentials
@@ -47,7 +48,7 @@ def setup(
     Example: magistrate operators setup 4f1c-... --id olivia
     """
     url = places.service(places.data(), CONTEXT.url)
-    signer = places.make_operator_key(id_)
+    signer = places.operator_key(id_)
     with Client(url, Credential()) as client:
         shown = client.post("/v1/setup", {"code": code, "id": id_, "public_key": signer.public.hex()})
         statement = shown["statement"]
@@ -70,7 +71,7 @@ def join(
 
     Example: magistrate operators join --id omar --origin acme/prod --out omar.json
     """
-    signer = places.make_operator_key(id_)
+    signer = places.operator_key(id_)
     public = signer.public.hex()
     proof = "0x" + signer.sign(possession(origin, id_, public)).hex()
     out.write_bytes(canonical.canonical({"operator": id_, "public_key": public, "proof": proof}) + b"\n")
@@ -89,8 +90,7 @@ def add_operator(
 
     Example: magistrate operators add omar.json --role release-manager
     """
-    said = read_json(str(file))
-    _administer("operator.enrol", {**said, "roles": role}, reason, as_json=as_json)
+    _administer("operator.enrol", {**read_object(file), "roles": role}, reason, as_json=as_json)
 
 
 @operators.command("suspend")
@@ -136,14 +136,15 @@ def operators_ls(as_json: Json = False) -> None:
     say.table(rows, ("id", "state", "roles", "key_id"), as_json=as_json)
 
 
-def _administer(action: str, parameters: dict[str, Any], reason: str, *, as_json: bool) -> dict[str, Any]:
-    who = me()
+def _administer(
+    action: str, parameters: dict[str, Any], reason: str, *, as_json: bool, who: places.Me | None = None
+) -> None:
+    who = who or me()
     name, signer = who.operator()
     done = operator.administer(
         who.client, action=action, parameters=parameters, reason=reason, operator=name, signer=signer
     )
     _tell(done, as_json=as_json)
-    return done
 
 
 def _tell(done: dict[str, Any], *, as_json: bool) -> None:
@@ -292,10 +293,18 @@ def _enrol(
         "key_sha256": credentials.api_key_hash(key).removeprefix("sha256:"),
         "expires_at": moment(int(time.time()) + days * 86_400),
     }
-    who = me()
+    who = me()  # once: the profile that is written now makes one more to choose from
+    who.operator()
+    before = places.known_profile(id_) if out is None else None
     at = _keep(who, type_, id_, key, out)  # kept first: a key that is lost cannot be shown again
     say.words(f"the API key lies in {at}; it works once the act is carried out")
-    _administer(action, parameters, reason, as_json=as_json)
+    try:
+        _administer(action, parameters, reason, as_json=as_json, who=who)
+    except (Malformed, Refused, Conflict, typer.Exit) as end:
+        if before is not None and not (isinstance(end, typer.Exit) and end.exit_code == say.WAITING):
+            credentials.save(places.configuration(), id_, before)
+            say.words("refused: the profile that lay there before is back")
+        raise
 
 
 def _keep(who: places.Me, type_: str, id_: str, key: str, out: Path | None) -> Path:
@@ -343,5 +352,5 @@ def pin(
     Example: magistrate keys pin warrant.key.json --fingerprint sha256:...
     """
     folder = private.folder(places.configuration(), what="configuration") / "pins"
-    said = pins.pin(folder, file.read_bytes(), fingerprint)
+    said = pins.pin(folder, read_file(file), fingerprint)
     say.words(f"pinned the {said.role} key of {said.origin}")

@@ -96,15 +96,32 @@ def me(profile: str = "", url: str = "") -> Me:
     if found.key_file:
         role = "operator" if found.type == "operator" else "agent"
         signer = operator.load(folder, found.id, operator.lock(folder, state()), role=role).signer  # type: ignore[arg-type]
-    address = url or os.environ.get("MAGISTRATE_URL", "") or found.url
-    return Me(Client(address, Credential(found.api_key, signer)), found, signer)
+    return Me(Client(_address(found, url), Credential(found.api_key, signer)), found, signer)
 
 
-def make_operator_key(id_: str) -> Signer:
-    """A new operator's key, in this person's folder."""
+def _address(profile: operator.Profile, url: str) -> str:
+    """Given, by the environment, as this machine's service wrote it where it is the profile's, or as enrolled."""
+    try:
+        here = canonical.load((data() / "service.json").read_bytes())
+    except OSError:
+        here = None
+    if isinstance(here, dict) and here.get("origin") == profile.origin:
+        return service(data(), url)
+    return url or os.environ.get("MAGISTRATE_URL", "") or profile.url
+
+
+def operator_key(id_: str) -> Signer:
+    """An operator's key in this person's folder: made here, or the one an attempt before this made."""
     folder = private.folder(configuration(), what="configuration")
     lock = operator.lock(folder, state(), first_start=True)
-    return operator.make(folder, id_, lock).signer
+    known = operator.path(folder, id_).exists()
+    return (operator.load if known else operator.make)(folder, id_, lock).signer
+
+
+def known_profile(name: str) -> operator.Profile | None:
+    """The profile of this name, if one lies in this person's folder."""
+    folder = configuration()
+    return operator.profile(folder, name) if name in operator.profiles(folder) else None
 
 
 def save_profile(url: str, origin: str, type_: str, id_: str, *, api_key: str = "", genesis: str = "") -> Path:

@@ -10,7 +10,7 @@ import typer
 
 from magistrate import shipped
 from magistrate.cli import places, say
-from magistrate.cli.me import Json, sub
+from magistrate.cli.me import Json, me, read_file, sub
 from magistrate.cli.service import find_opa, interactive
 from magistrate.core import canonical
 from magistrate.core.errors import Unavailable
@@ -48,7 +48,7 @@ def check(file: Annotated[Path, typer.Argument(help="A bundle file.")], as_json:
 
     Example: magistrate policy check bundles/3f2a....tar.gz
     """
-    bundle = Bundle.read(file.read_bytes())
+    bundle = Bundle.read(read_file(file))
     gate.check(find_opa(), bundle)
     say.data({"digest": bundle.digest, "sequence": bundle.sequence, "contract": bundle.contract}, as_json=as_json)
 
@@ -59,8 +59,6 @@ def ls(as_json: Json = False) -> None:
 
     Example: magistrate policy ls
     """
-    from magistrate.cli.me import me
-
     say.table(me().client.get("/v1/bundles")["items"], ("digest", "sequence", "state"), as_json=as_json)
 
 

@@ -57,7 +57,7 @@ async def run(start: Start, binary: Binary) -> None:
         bundle=bundle,
         resolve={**resolve(os.environ.get("MAGISTRATE_RESOLVE", "")), **(world.resolve() if world else {})},
         secret=world.secret if world else secrets_in(os.environ.get("MAGISTRATE_SECRETS", "")),
-        opa_seconds=float(os.environ.get("MAGISTRATE_OPA_SECONDS", "1.0")),
+        opa_seconds=seconds(os.environ.get("MAGISTRATE_OPA_SECONDS", "1.0")),
     )
     say.words(f"  OPA {binary.version} ({binary.origin})")
     opened = await open_installation(settings)
@@ -114,6 +114,21 @@ def _end_with(task: asyncio.Task[None]) -> None:
 
 def _since(start: Start) -> str:
     return f"({time.monotonic() - start.began:.1f} s)"
+
+
+def seconds(said: str) -> float:
+    """A deadline.
+
+    Raises:
+        Malformed: not a number above 0.
+    """
+    try:
+        value = float(said)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise Malformed("start.opa_seconds", f"{said!r} is no number of seconds", hint="magistrate config show")
+    return value
 
 
 def resolve(said: str) -> dict[str, str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
+from typer.exceptions import TyperException
 
 from magistrate.core.errors import (
     Absent,
@@ -72,6 +74,26 @@ def failed(error: MagistrateError) -> int:
             words(f"  remedy: {visible(str(reason['remedy']))}")
     words(f"hint: {error.hint or 'magistrate doctor'}")
     return next((code for kind, code in EXITS if isinstance(error, kind)), UNEXPECTED)
+
+
+def misused(error: TyperException) -> int:
+    """Say how the command line was to be used; returns the exit code."""
+    said = error.format_message()
+    if said.startswith("Usage:"):  # a group without a verb: its help is the answer
+        words(said)
+        return error.exit_code
+    context = getattr(error, "ctx", None)
+    words(f"error: {visible(said)}")
+    words(f"hint: {context.command_path if context else 'magistrate'} --help")
+    return error.exit_code
+
+
+def broke(fault: Exception) -> int:
+    """Say what nobody foresaw, and where; returns the exit code."""
+    at = traceback.extract_tb(fault.__traceback__)[-1]
+    words(f"error: {type(fault).__name__}: {visible(str(fault))} at {at.filename}:{at.lineno} [unexpected]")
+    words("hint: magistrate doctor")
+    return UNEXPECTED
 
 
 def visible(text: str) -> str:

@@ -14,9 +14,9 @@ import typer
 import uvloop
 
 from magistrate.cli import places, say
-from magistrate.cli.me import CONTEXT, Json
+from magistrate.cli.me import CONTEXT, Json, me, read_file
 from magistrate.core import canonical
-from magistrate.core.errors import MagistrateError, Malformed, Unavailable
+from magistrate.core.errors import MagistrateError, Malformed
 from magistrate.policy import binary
 
 PORT = 8420
@@ -67,6 +67,8 @@ def up(
     """
     from magistrate.cli.running import Start, run
 
+    if bundle is not None:
+        read_file(bundle)  # a wrong name is said before anything is made
     folder = data or places.data()
     running = _running(folder)
     if running and not ephemeral:
@@ -131,14 +133,18 @@ def status(as_json: Json = False) -> None:
 
     url = CONTEXT.url or places.service(places.data())
     with Client(url) as client:
-        try:
-            said = client.get("/readyz")
-        except Unavailable as away:
-            if away.code == "service.unreachable":
-                raise
-            say.failed(away)
-            raise typer.Exit(say.AWAY) from None
-    say.data({"url": url, **said}, as_json=as_json)
+        said = client.get("/readyz")
+    say.data({"url": url, **said, **_waiting()}, as_json=as_json)
+
+
+def _waiting() -> dict[str, Any]:
+    """Whose word is waited for, as far as the caller may see it; nothing where it is not said who calls."""
+    try:
+        rows = me().client.get("/v1/intents", state="waiting", limit=200)["items"]
+    except MagistrateError:
+        return {}
+    columns = ("intent_id", "action", "target", "wanted")
+    return {"waiting": [{name: row[name] for name in columns} for row in rows]}
 
 
 def doctor(data: Annotated[Path | None, typer.Option(help="The data folder.")] = None, as_json: Json = False) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from magistrate.cli import places, say
-from magistrate.cli.me import Json, Reason, State, me, sub
+from magistrate.cli.me import Json, Reason, State, me, read_file, sub
 from magistrate.core import warrant as warrants
 from magistrate.core.errors import Forged, Malformed, Refused
 from magistrate.core.values import unix
@@ -74,7 +74,7 @@ def verify(
 
     Example: magistrate warrant verify warrant.json
     """
-    raw = file.read_bytes()
+    raw = read_file(file)
     read, _ = warrants.read(raw)
     known = pins.pinned(keys or places.configuration() / "pins", read.origin, "warrant")
     found = None

@@ -12,7 +12,7 @@ from magistrate.client.http import Client
 from magistrate.core import approval as approvals
 from magistrate.core.canonical import canonical, digest_of
 from magistrate.core.decision import decision_digest
-from magistrate.core.errors import Forged
+from magistrate.core.errors import Conflict, Forged
 from magistrate.core.signature import Signer, pae, payload_type
 from magistrate.core.values import moment
 
@@ -30,9 +30,14 @@ def statement(
     """The statement about an intent as it was shown (intent, bundle, round and terms).
 
     Raises:
+        Conflict: there are no terms: the intent was denied without an answer.
         Forged: the digests the service gave are not those of what it showed.
     """
     intent, decision = shown["intent"], shown["decision"]
+    if decision is None:
+        raise Conflict(
+            "intent.state", "nothing was decided: there are no terms to sign", hint="magistrate approvals ls"
+        )
     intent_digest = digest_of(intent)
     digest = decision_digest(
         intent_digest=intent_digest, bundle=decision["bundle"], round_=decision["round"], terms=decision["terms"]
@@ -69,7 +74,7 @@ def signed(said: dict[str, Any], signer: Signer) -> dict[str, Any]:
 
 def act(
     client: Client,
-    intent_id: str,
+    shown: dict[str, Any],
     *,
     operator: str,
     signer: Signer,
@@ -77,10 +82,9 @@ def act(
     reason: str = "",
     narrowing: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Fetch, check, sign and send one operator's word on an intent."""
-    shown = client.get(f"/v1/intents/{intent_id}")
+    """Check, sign and send one operator's word on an intent as it was `shown`: on those terms and no others."""
     said = statement(shown, operator=operator, signer=signer, verdict=verdict, reason=reason, narrowing=narrowing)
-    answer: dict[str, Any] = client.post(f"/v1/intents/{intent_id}/approvals", signed(said, signer))
+    answer: dict[str, Any] = client.post(f"/v1/intents/{said['intent_id']}/approvals", signed(said, signer))
     return answer
 
 
@@ -97,7 +101,7 @@ def administer(
     if submitted["decision"]["standing"]["outcome"] == "ask":
         submitted = act(
             client,
-            submitted["intent"]["intent_id"],
+            submitted,
             operator=operator,
             signer=signer,
             verdict="approve",
