@@ -67,7 +67,6 @@ def test_without_opa_everything_is_refused_and_soon_decided_again(tmp_path):
             before = len(told.answers)
             dead, born = kill_opa(at)
             back.append(first_done(told, "/v1/intents", dead) - dead)
-            print(f"born {born - dead:.2f} back {back[-1]:.2f} load {os.getloadavg()[0]}")
             refused.append(hold_only_refusals(told.answers[before:], dead, born))
         load.wait_for(ACKNOWLEDGED)
         load.end()
@@ -80,7 +79,8 @@ def test_without_opa_everything_is_refused_and_soon_decided_again(tmp_path):
     )
     assert all(refused), "a kill that nobody noticed shows nothing"
     assert max(back) < BACK_SECONDS
-    unlike = {code for code in codes if not code.startswith("opa.")} - {"admission.spent"}
+    # three canaries in a row may meet a dead OPA: then the gate is shut, until one is answered
+    unlike = {code for code in codes if not code.startswith("opa.")} - {"admission.spent", "gate.disarmed"}
     assert not unlike, "a refusal by something else than a missing answer"
 
 

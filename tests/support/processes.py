@@ -6,7 +6,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,8 @@ def look(pid: int) -> Process | None:
 
 def everybody() -> Iterator[Process]:
     """All living processes."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (found := look(int(entry))) is not None:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (found := look(int(entry.name))) is not None:
             yield found
 
 
@@ -69,12 +70,12 @@ def working_in(folder: Path) -> set[Process]:
     found = set()
     for process in everybody():
         with contextlib.suppress(OSError):  # it ended while we looked, or is not ours to see
-            if Path(os.readlink(f"/proc/{process.pid}/cwd")).is_relative_to(folder):
+            if Path(f"/proc/{process.pid}/cwd").readlink().is_relative_to(folder):
                 found.add(process)
     return found
 
 
-def left_after(processes: Set[Process], seconds: float) -> set[Process]:
+def left_after(processes: AbstractSet[Process], seconds: float) -> set[Process]:
     """Those still alive when all have had so long to end."""
     until = time.monotonic() + seconds
     while (left := {one for one in processes if one.alive()}) and time.monotonic() < until:

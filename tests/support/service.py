@@ -69,8 +69,7 @@ class Started:
         code = self.process.wait(seconds)
         for thread in self.readers:
             thread.join(5)
-        for stream in (self.process.stdout, self.process.stderr):
-            stream.close()
+            assert not thread.is_alive(), f"something that outlived it holds its output: {self.told()}"
         return code
 
     def told(self) -> str:
@@ -78,9 +77,8 @@ class Started:
 
 
 def _gather(stream: Any, kept: list[str]) -> None:
-    with contextlib.suppress(ValueError):  # closed while we read
-        for line in stream:
-            kept.append(line)
+    with stream:
+        kept.extend(iter(stream.readline, ""))
 
 
 class Service:
@@ -132,7 +130,7 @@ class Service:
         by = ["-m", "tests.support.failpoint", failpoint, str(self.armed)] if failpoint else ["-m", "magistrate"]
         self.armed.unlink(missing_ok=True)
         self.now = self.launched([sys.executable, *by, "up", "--demo", "--no-people", "--port", "0"])
-        self._await("  ready ")
+        self.said("  ready ")
         took = time.monotonic() - self.now.began
         self.url = json.loads((self.data / "service.json").read_bytes())["url"]
         return took
@@ -163,7 +161,12 @@ class Service:
                 started.process.kill()
                 started.ended(10)
 
-    def _await(self, words: str) -> None:
+    def said(self, words: str) -> None:
+        """Return once it said this.
+
+        Raises:
+            AssertionError: it ended instead, or took too long.
+        """
         assert self.now is not None
         until = time.monotonic() + START_SECONDS
         while not any(words in line for line in self.now.words):
@@ -226,7 +229,7 @@ class Service:
             "observers": [],
             "auditors": said["auditors"],
         }
-        self._await("operators setup ")
+        self.said("operators setup ")
         assert self.now is not None
         code = re.search(r"operators setup (\S+)", self.now.told())
         assert code is not None
