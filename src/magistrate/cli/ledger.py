@@ -28,8 +28,11 @@ def verify(
     Example: magistrate ledger verify --genesis sha256:...
     """
     from magistrate.engine.examination import examine
+    from magistrate.engine.opening import mark_path
 
-    found = examine(data or places.data(), keys or places.configuration() / "pins", genesis=genesis)
+    folder = data or places.data()
+    mark = mark_path(places.state(), folder)
+    found = examine(folder, keys or places.configuration() / "pins", genesis=genesis, mark=mark)
     if as_json:
         say.data(found.plain(), as_json=True)
     else:

@@ -109,7 +109,7 @@ def lines(value: Any, depth: int = 0) -> Iterable[str]:
     pad = "  " * depth
     pairs = value.items() if isinstance(value, Mapping) else (("-", item) for item in value)
     for name, inner in pairs:
-        label = f"{name}:" if isinstance(value, Mapping) else "-"
+        label = f"{visible(str(name))}:" if isinstance(value, Mapping) else "-"
         if isinstance(inner, Mapping | list) and inner:
             yield f"{pad}{label}"
             yield from lines(inner, depth + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from magistrate.core.canonical import digest_of
@@ -116,6 +117,31 @@ def hold_narrow(issue: dict[str, Any], terms: dict[str, Any]) -> None:
     for kind, bound in terms["constraints"].items():
         if kind not in issue["constraints"] or not _within(issue["constraints"][kind], bound):
             raise Broken("warrant.wider", f"constraint {kind} is looser than decided", pointer=f"/constraints/{kind}")
+
+
+def hold_requirement(requirement: dict[str, Any], approvers: Mapping[str, frozenset[str]]) -> None:
+    """Return if these people, each with the roles they hold, can fill every row of the requirement at once.
+
+    A person fills one place of one row (augmenting paths; the rows and people of one approval are few).
+
+    Raises:
+        Broken: a place stays empty.
+    """
+    places = [frozenset(row["roles"]) for row in requirement["all_of"] for _ in range(row["count"])]
+    filled: dict[str, int] = {}
+
+    def place(number: int, tried: set[str]) -> bool:
+        for person, roles in approvers.items():
+            if person in tried or not roles & places[number]:
+                continue
+            tried.add(person)
+            if person not in filled or place(filled[person], tried):
+                filled[person] = number
+                return True
+        return False
+
+    if not all(place(number, set()) for number in range(len(places))):
+        raise Broken("warrant.approvals", "the approvals on record do not fill what the decision asked for")
 
 
 def _within(value: Any, bound: Any) -> bool:

@@ -27,6 +27,7 @@ from magistrate.core.signature import decode_public, encode_public
 from magistrate.core.warrant import authentic
 from magistrate.demo.cast import Answered, Cast, Member, Target, story
 from magistrate.engine.examination import examine
+from magistrate.engine.opening import mark_path
 from magistrate.keys import pins
 from magistrate.policy.binary import Binary
 
@@ -387,7 +388,12 @@ class _Story:
         _say(f"\nWho authorized what, when and why: {intent_id}\n")
         for step in self._chain(intent_id)["steps"]:
             _say(f"  {step['index']:>4}  {step['kind']:<13} {step['state'] or '-':<11} {_short(step['leaf'])}")
-        found = examine(self._folder / "data", self._folder / "pins", genesis=genesis["leaf"])
+        found = examine(
+            self._folder / "data",
+            self._folder / "pins",
+            genesis=genesis["leaf"],
+            mark=mark_path(self._folder / "state", self._folder / "data"),
+        )
         _say("\nledger verify\n")
         for line in found.lines():
             _say(f"  {line}")

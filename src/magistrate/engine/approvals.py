@@ -51,8 +51,7 @@ async def _act(
     if statement.verdict == "approve":
         house.hold_issuing()
     asker = _Asker(house, seen, row, now)
-    others = [a for a in row.data["approvals"] if a["operator"] != statement.operator]
-    heard = [*others, _heard(house, given, statement)]
+    heard = [*_standing(seen, row, statement.operator), _heard(house, given, statement)]
     try:
         asked, new_round = await asker.all(principal, plain, heard)
     except NoAnswer as silence:
@@ -83,7 +82,18 @@ async def _act(
             keep(txn, intent_id, answer.plain())
         return answer
 
-    return await house.commit(write, seen)
+    # a denial only narrows: nothing but the intent itself can keep it from being taken
+    return await house.commit(write, seen.only("intents") if statement.verdict == "deny" else seen)
+
+
+def _standing(seen: Seen, row: Row, speaker: str) -> list[dict[str, Any]]:
+    """What others have said in this round and still stands: of operators active now, with the roles they hold now."""
+    standing = []
+    for said in row.data["approvals"]:
+        person = seen.row("operators", said["operator"])
+        if said["operator"] != speaker and person is not None and person.state == "active":
+            standing.append({**said, "roles": person.data["roles"]})
+    return standing
 
 
 def _hold_rounds(ruling: Ruling, statement: approvals.Statement, *, new_round: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from magistrate.core.canonical import canonical
 from magistrate.core.execution import ObservationClaim
 from magistrate.core.state import RowLike
 from magistrate.engine.installation import Installation
@@ -13,6 +14,7 @@ from magistrate.executors import Outcome, run_template
 
 PROBE_SECONDS = 10.0  # a probe that takes longer is no evidence
 HALT_SECONDS = 10.0
+MAX_FACTS = 48 * 1024  # bytes; what a probe says beyond this is no evidence, and must not crowd out the rest
 
 
 class Deed:
@@ -57,7 +59,7 @@ class Deed:
             outcome = await self._run(
                 self.row["probes"][name], PROBE_SECONDS, f"{self._id}/{name}/{phase}", probing=True
             )
-            if outcome.outcome == "succeeded":
+            if outcome.outcome == "succeeded" and len(canonical(outcome.facts)) <= MAX_FACTS:
                 claim = ObservationClaim.model_validate({"phase": phase, "facts": outcome.facts})
                 seen.append(observation_of(self._id, f"probe/{name}", self._house.now(), claim))
         return tuple(seen)

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from magistrate.core import checkpoint
+from magistrate.core.checkpoint import Checkpoint
 from magistrate.core.errors import Absent, Broken, MagistrateError
 from magistrate.core.state import fold
 from magistrate.engine.meaning import Meaning
 from magistrate.keys import pins
+from magistrate.store import mark as high_water
 from magistrate.store.reads import Reader
 from magistrate.store.rebuild import rebuild
 from magistrate.store.verify import Verified, verify_ledger
@@ -42,6 +44,7 @@ class Examined:
     erased: int = 0
     demo: bool = False
     recoveries: list[str] = field(default_factory=list)
+    end: str = ""
     finding: str = ""
 
     def plain(self) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class Examined:
         if self.entries:
             told += [
                 f"ok   {self.entries} entries, no gaps, every leaf and body as committed ({self.erased} erased)",
+                f"note the end of the ledger is {self.end}",
                 f"ok   genesis {self.genesis}" + (" (a demo)" if self.demo else ""),
                 f"ok   {self.approvals} approvals and {self.warrants} warrants signed, none wider than decided",
                 f"ok   {self.administration} acts of administration, each signed by enough operators",
@@ -66,19 +70,28 @@ class Examined:
         return [*told, self.verdict]
 
 
-def examine(data: Path, pinned: Path, *, genesis: str = "") -> Examined:
-    """Examine the ledger of a data folder; reads only, with or without a service running."""
+def examine(data: Path, pinned: Path, *, genesis: str = "", mark: Path | None = None) -> Examined:
+    """Examine the ledger of a data folder; reads only, with or without a service running.
+
+    `mark` is its high-water mark, where it can be had: without one nothing is known about what was cut from the end.
+    """
     path = data / LEDGER
     if not path.exists():
         raise Absent("ledger.absent", f"no ledger lies in {data}", hint="magistrate up --demo")
     told = Examined("INVALID")
     try:
-        found = verify_ledger(path)
+        remembered = high_water.read(mark) if mark else None
+        known = [Checkpoint(remembered.origin, remembered.size, remembered.root)] if remembered else []
+        found = verify_ledger(path, known=[point for point in known if point.size])
+        told.end = "no earlier than its high-water mark" if remembered else "unknown: no high-water mark was given"
         told.entries, told.origin, told.genesis, told.erased = found.size, found.origin, found.genesis, found.erased
         if genesis and found.genesis != genesis:
             raise Broken("ledger.genesis", f"entry 0 is {found.genesis}, not the pinned {genesis}")
         told.signed_by = _signed(found, pinned)
         _understand(path, told)
+        differences = rebuilt(path)
+        if differences:
+            raise Broken("state.differs", f"a state row is not what the entries say: {differences[0]}")
     except MagistrateError as broken:
         told.finding = f"{broken.code}: {broken.detail}"
         told.verdict = "UNVERIFIABLE" if broken.code == "key.unpinned" else "INVALID"

@@ -7,7 +7,7 @@ from typing import Any
 
 from magistrate.core import canonical, question
 from magistrate.core import intent as intents
-from magistrate.core.errors import Absent, Conflict, NoAnswer
+from magistrate.core.errors import Absent, Conflict, NoAnswer, Refused
 from magistrate.core.lifecycle import advance
 from magistrate.core.values import moment, parse
 from magistrate.engine import facts
@@ -38,6 +38,8 @@ async def submit(house: Installation, principal: Principal, raw: bytes, keep: Ke
         Unavailable: disarmed, no answer, or facts that would not stand still; nothing is permitted.
     """
     proposal = parse(intents.Proposal, canonical.canonical(canonical.load(raw)))
+    if principal.type not in ("agent", "operator"):
+        raise Refused("intent.proposer", f"an {principal.type} proposes nothing")
     house.hold_issuing()
     counters = house.bundle(house.active()).data.get("counters", {})
     named = {"action": proposal.action, "target": proposal.target, "proposer": {"id": principal.id}}

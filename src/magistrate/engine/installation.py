@@ -98,6 +98,12 @@ class Seen:
         self._versions[table, id_] = row.version if row else 0
         return row
 
+    def only(self, table: str) -> Seen:
+        """The same condition for the rows of one table alone."""
+        part = Seen(self._store)
+        part._versions = {key: version for key, version in self._versions.items() if key[0] == table}
+        return part
+
     def needs(self) -> list[tuple[str, str, int]]:
         """What must still be so at the commit."""
         return [(table, id_, version) for (table, id_), version in self._versions.items()]

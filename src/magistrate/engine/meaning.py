@@ -14,7 +14,7 @@ from magistrate.core import approval as approvals
 from magistrate.core import warrant as warrants
 from magistrate.core.administration import floor_of, hold_floor
 from magistrate.core.canonical import canonical, digest_of
-from magistrate.core.decision import decision_digest
+from magistrate.core.decision import decision_digest, hold_requirement
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Broken, MagistrateError
 from magistrate.core.signature import PublicKey, decode_public, verify_document
@@ -43,6 +43,7 @@ class _Issued:
     warrant: Mapping[str, Any]
     leaf: str
     used: set[int] = field(default_factory=set)
+    revoked: bool = False
 
 
 class Meaning:
@@ -56,6 +57,7 @@ class Meaning:
         self.recoveries: list[str] = []
         self._people: dict[str, PublicKey] = {}
         self._ever: set[str] = set()
+        self._roles: dict[str, frozenset[str]] = {}
         self._warrant_key: PublicKey | None = None
         self._intents: dict[str, dict[str, Any]] = {}
         self._decided: dict[str, dict[str, Any]] = {}
@@ -72,7 +74,9 @@ class Meaning:
         if (entry.index == 0) != (entry.kind == "genesis"):
             raise Broken("ledger.genesis", f"entry {entry.index}: a ledger begins with one genesis, and has no other")
         rule = getattr(self, f"_{entry.kind}", None)
-        if rule is None or entry.erased:
+        if entry.erased:  # erasing leaves a redaction that an approved act made; this version has no such act
+            raise Broken("ledger.erased", f"entry {entry.index}: its body is gone, and nothing on record erased it")
+        if rule is None:
             return
         try:
             rule(entry, entry.content())
@@ -87,6 +91,7 @@ class Meaning:
         key = decode_public(first["public_key"])
         verify_document(statement, key)
         self._people[first["id"]] = key
+        self._roles[first["id"]] = frozenset(first["roles"])
         self._ever.add(first["id"])
         self._warrant_key = decode_public(statement["keys"]["warrant"])
         self.demo = statement["demo"]
@@ -159,13 +164,23 @@ class Meaning:
             raise Broken("warrant.issuer", "the warrant names an issuer that did not approve")
         if warrant.approvals and known[warrant.approvals[-1]] != warrant.issuer.id:
             raise Broken("warrant.issuer", "the warrant's issuer is not the last who approved")
+        approvers = {known[digest]: self._roles[known[digest]] for digest in warrant.approvals}
+        hold_requirement(decided["terms"]["requirement"], approvers)
         self._issued[entry.subject] = _Issued(plain, entry.leaf_digest)
         self.warrants += 1
+
+    def _revocation(self, entry: Entry, _: dict[str, Any]) -> None:
+        issued = self._issued.get(entry.subject)
+        if issued is None:
+            raise Broken("revocation.warrant", "a revocation without its warrant")
+        issued.revoked = True
 
     def _admission(self, entry: Entry, said: dict[str, Any]) -> None:
         issued = self._issued.get(said["warrant_id"])
         if issued is None or issued.leaf not in entry.parents:
             raise Broken("admission.warrant", "an admission without its warrant")
+        if issued.revoked:
+            raise Broken("admission.revoked", "the warrant was used after it was revoked")
         if said["use"] in issued.used or not 1 <= said["use"] <= issued.warrant["uses"]:
             raise Broken("admission.use", "a use that the warrant does not have, or that was consumed before")
         holder, presenter = issued.warrant["holder"], said["presenter"]
@@ -183,6 +198,11 @@ class Meaning:
             self._ever.add(entry.subject)
         elif said["event"] == "suspended":
             self._people.pop(entry.subject, None)
+            for id_, given in self._said.items():
+                if f"wrt-{id_.removeprefix('int-')}" not in self._issued:
+                    given[:] = [a for a in given if a["operator"] != entry.subject]
+        if said["event"] != "suspended":
+            self._roles[entry.subject] = frozenset(said["operator"]["roles"])
 
     def _agent(self, entry: Entry, said: dict[str, Any]) -> None:
         narrowing = said["event"] == "quarantined" and entry.state == "quarantined"

@@ -25,10 +25,12 @@ from magistrate.engine.doing import Deed, probed_before
 from magistrate.engine.gateway import refuse
 from magistrate.engine.halting import halt, halt_of, halt_under, halting_on_record
 from magistrate.engine.installation import Asked, Installation, Keep, Principal, Run, Seen, Word, new_id
+from magistrate.engine.record import permission
 from magistrate.engine.verification import (
     News,
     append_move,
     held,
+    hold_room,
     judge,
     move,
     observation_of,
@@ -54,7 +56,7 @@ async def redeem(
         Unavailable: no answer, disarmed, or facts that would not stand still; no use is consumed.
     """
     said = parse(executions.Call, canonical.canonical(call), code="call.shape").plain()
-    warrant_id = _presented(house, presented)
+    warrant_id = _presented(house, principal, presented)
     house.hold_issuing()
     execution_id = new_id("exe")
     async with house.turn(f"warrants/{warrant_id}"):
@@ -78,9 +80,12 @@ def show_row(row: Row) -> dict[str, Any]:
     return {"state": row.state, "holder": row.owner, **row.data}
 
 
-def _presented(house: Installation, presented: Any) -> str:
-    """The id of the warrant presented: by name, or as a document that must be the very one on record."""
+def _presented(house: Installation, principal: Principal, presented: Any) -> str:
+    """The id of the warrant presented: by its holder by name, or as a document that must be the very one on record."""
     if isinstance(presented, str):
+        row = house.store.row("warrants", presented)
+        if row is None or (principal.type != "operator" and row.owner != principal.id):
+            raise Absent("warrant.unknown", "no such warrant", hint="magistrate warrant ls")
         return presented
     raw = canonical.canonical(presented)
     warrant, plain = warrants.authentic(raw, admit(house.keys.warrant.public))
@@ -103,12 +108,8 @@ async def _redeem(
     row = seen.row("warrants", warrant_id)
     if row is None:
         raise Absent("warrant.unknown", "no such warrant", hint="magistrate warrant ls")
-    warrant: dict[str, Any] = dict(row.data["warrant"])
-    decided = house.store.row("intents", row.data["intent_id"])
-    if decided is None:
-        raise Broken("warrant.undecided", "no decision for this warrant is on record")
-    intent = dict(decided.data["intent"])
-    warrants.hold_decided(warrant, intent=intent, terms=decided.data["terms"], issue=decided.data["standing"]["issue"])
+    known = permission(house, row)
+    warrant, intent = known.warrant, known.intent
     deed = Deed(house, warrant, execution_id)
     before = await deed.probe("before") if row.state == "live" and principal.id == row.owner else ()
     gate = seen.row("installation", "gate")
@@ -118,8 +119,8 @@ async def _redeem(
         now,
         intent=intent,
         warrant=warrant,
-        terms=decided.data["terms"],
-        issue=decided.data["standing"]["issue"],
+        terms=known.terms,
+        issue=known.issue,
         presenter=facts.of_principal(house, None, principal),
         holder=facts.actor(house, seen, holder["type"], holder["id"], principal.credential),
         uses_left=row.data["uses_left"],
@@ -249,10 +250,12 @@ async def _carry(house: Installation, execution_id: str, warrant: dict[str, Any]
     attempts: list[dict[str, Any]] = []
     outcome: Outcome | None = None
     tries = 1 + int(warrant["constraints"].get("max_retries", 0))
+    began = house.clock.exact()
     try:
         for n in range(1, tries + 1):
             started = house.now()
-            outcome = await run.do(deed.attempt(n, _left(house, warrant)), _left(house, warrant))
+            left = _left(house, warrant, began)
+            outcome = await run.do(deed.attempt(n, left), left)
             result = outcome.outcome if outcome else "halted"
             attempts.append({"n": n, "started_at": moment(started), "ended_at": moment(house.now()), "outcome": result})
             if result != "failed":
@@ -265,8 +268,11 @@ async def _carry(house: Installation, execution_id: str, warrant: dict[str, Any]
         house.running.pop(execution_id, None)
 
 
-def _left(house: Installation, warrant: dict[str, Any]) -> float:
-    return unix(warrant["expires_at"]) - house.clock.exact()
+def _left(house: Installation, warrant: dict[str, Any], started: float) -> float:
+    """Seconds until the warrant ends, or the execution has lasted as long as it may."""
+    longest = warrant["constraints"].get("max_duration_seconds")
+    ends = float(unix(warrant["expires_at"]))
+    return (ends if longest is None else min(ends, started + longest)) - house.clock.exact()
 
 
 async def _halted(house: Installation, execution_id: str, deed: Deed, run: Run, attempts: list[dict[str, Any]]) -> None:
@@ -362,20 +368,24 @@ async def report(house: Installation, execution_id: str, raw: bytes, keep: Keep 
 async def heartbeat(house: Installation, execution_id: str) -> dict[str, str]:
     """Liveness only: whether to go on, or to halt and why. Nothing it says betters a verdict."""
     row = held(house.store.row("executions", execution_id))
-    warrant = house.store.row("warrants", row.data["warrant_id"])
-    agent = house.store.row("agents", row.owner)
-    if row.state == "halting":
-        return {"verdict": "halt", "because": row.data["halted_because"]}
-    if row.state != "started":
-        return {"verdict": "halt", "because": row.state}
-    if warrant is None or warrant.state in ("revoked", "expired"):
-        return {"verdict": "halt", "because": warrant.state if warrant else "unknown"}
-    if unix(warrant.data["warrant"]["expires_at"]) <= house.clock.exact():
-        return {"verdict": "halt", "because": "expired"}
-    if agent is not None and agent.state != "active":
-        return {"verdict": "halt", "because": agent.state}
+    because = _stop(house, row)
+    if because:
+        return {"verdict": "halt", "because": because}
     house.beats[execution_id] = house.clock.exact()
     return {"verdict": "continue"}
+
+
+def _stop(house: Installation, row: Row) -> str:
+    """Why a holder-run execution must stop now; "" while it may go on."""
+    warrant = house.store.row("warrants", row.data["warrant_id"])
+    agent = house.store.row("agents", row.owner)
+    if row.state != "started":
+        return str(row.data["halted_because"]) if row.state == "halting" else row.state
+    if warrant is None or warrant.state in ("revoked", "expired"):
+        return warrant.state if warrant else "unknown"
+    if _left(house, warrant.data["warrant"], row.data["started"]) <= 0:
+        return "expired"
+    return agent.state if agent is not None and agent.state != "active" else ""
 
 
 async def reconcile(house: Installation, execution_id: str, word: Word) -> None:
@@ -410,5 +420,6 @@ async def observe(
     if principal.type != "observer" or warrant is None or source not in warrant.data["warrant"]["evidence"]:
         raise Absent("execution.unknown", "no such execution", hint="magistrate execution ls")
     claim = parse(executions.ObservationClaim, canonical.canonical(canonical.load(raw)))
+    hold_room(row, raw)
     seen = observation_of(execution_id, source, house.now(), claim)
     return await hear(house, execution_id, News(observations=(seen,), keep=keep))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from magistrate.core import question
+from magistrate.core import canonical, question
 from magistrate.core.errors import Absent, Conflict, NoAnswer
 from magistrate.core.execution import Observation, ObservationClaim, Report, ReportClaim
 from magistrate.core.intent import scope_of
@@ -18,6 +18,8 @@ from magistrate.engine.installation import Asked, Installation, Keep, Seen, new_
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
+MAX_OBSERVATIONS = 64  # of one execution, probes included
+MAX_OBSERVED = 256 * 1024  # bytes of them: question and entry stay far below 1 MiB
 EXECUTION_FACTS = (
     "execution_id",
     "warrant_id",
@@ -123,6 +125,17 @@ def held(row: Row | None) -> Row:
     if row is None:
         raise Absent("execution.unknown", "no such execution", hint="magistrate execution ls")
     return row
+
+
+def hold_room(row: Row, raw: bytes) -> None:
+    """Return if one more observation still leaves room for everything to be asked about and recorded.
+
+    Raises:
+        Conflict: the execution has been told enough.
+    """
+    held_ = len(canonical.canonical(row.data["observations"]))
+    if len(row.data["observations"]) >= MAX_OBSERVATIONS or held_ + len(raw) > MAX_OBSERVED:
+        raise Conflict("observation.full", "this execution takes no more observations")
 
 
 async def judge(

@@ -157,7 +157,7 @@ def _judged(heard: _Heard) -> Outcome:
     if heard.fault or not heard.status:
         return Outcome("unknown", {}, f"sent, and no whole answer: {heard.fault}", sent=True)
     facts = {"status": heard.status}
-    if heard.status in LOST:
+    if heard.status in LOST or heard.status >= 500:  # a fault of the other side proves nothing about what it did
         return Outcome("unknown", facts, f"HTTP {heard.status}", sent=True)
     if not 200 <= heard.status < 300:
         return Outcome("failed", facts, f"HTTP {heard.status}", sent=True)
