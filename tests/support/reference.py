@@ -84,7 +84,9 @@ def page() -> str:
     lines += ["", "Exit codes: 0 done or allowed, 1 unexpected, 2 usage, 3 denied, 4 waiting for approval,"]
     lines += ["5 a check failed, 6 unavailable, 7 conflict.", ""]
     lines += ["## Routes", "", "| method | path | what it does |", "|---|---|---|"]
-    lines += [f"| {e.method} | `{e.path}` | {_cell(e.summary)} |" for e in sorted(ENDPOINTS, key=lambda e: (e.path, e.method))]
+    lines += [
+        f"| {e.method} | `{e.path}` | {_cell(e.summary)} |" for e in sorted(ENDPOINTS, key=lambda e: (e.path, e.method))
+    ]
     lines += ["", "## Settings", "", "| variable | meaning |", "|---|---|"]
     lines += [f"| `{s.name}` | {_cell(s.meaning)} |" for s in SETTINGS]
     lines += ["", "## Lifecycles", ""]
