@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from magistrate import guardian_process
+from magistrate import guardian, guardian_process
 from magistrate.core.errors import Unavailable
 from magistrate.guardian import Guarded, Limits, start
 
@@ -95,6 +96,35 @@ async def test_kill_9_of_the_service_ends_child_grandchild_stranger_and_daemon(s
     service.kill()
 
     assert survivors([*members.values(), guardian]) == []
+
+
+def test_a_service_killed_before_it_read_the_pid_leaves_no_grandchild(tmp_path):
+    """The kernel then tells the guardian of a connection that was reset, not of one that ended."""
+    ours, theirs = socket.socketpair()
+    argv = ["/bin/sh", "-c", 'sleep 600 & echo $! > "$0/child"; wait', str(tmp_path)]
+    job = guardian._job(argv, {"PATH": "/usr/bin:/bin"}, None, "", Limits())
+    with (
+        ours,
+        theirs,
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", guardian._SCRIPT, str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        ) as process,
+    ):
+        theirs.close()
+        ours.sendall(struct.pack("!Q", len(job)) + job)
+        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text().endswith("\n"):
+            time.sleep(0.005)
+        ours.close()  # with the pid still unread in it
+        _, words = process.communicate(timeout=10)
+    assert survivors([int((tmp_path / "child").read_text())]) == []
+    assert words == ""
+    assert process.returncode == 0
 
 
 async def test_kill_9_of_the_guardian_ends_the_child_and_its_session(tmp_path):

@@ -58,8 +58,11 @@ def control(option: int, value: int) -> None:
 def read_exactly(fd: int, size: int) -> bytes:
     """Return `size` bytes, or fewer when the other end is gone."""
     held = b""
-    while len(held) < size and (more := os.read(fd, size - len(held))):
-        held += more
+    try:
+        while len(held) < size and (more := os.read(fd, size - len(held))):
+            held += more
+    except ConnectionResetError:  # gone before it had read all we said
+        return held
     return held
 
 
@@ -238,12 +241,14 @@ def main() -> None:
     except OSError as error:
         say(fd, f"failed start {error.errno}")
         return
-    silence = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):  # its pipes end with it, not with us
-        os.dup2(silence, number)
-    say(fd, f"pid {program}")
-    watch(fd, woken, program)
-    kill_all(program)
+    try:
+        silence = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):  # its pipes end with it, not with us
+            os.dup2(silence, number)
+        say(fd, f"pid {program}")
+        watch(fd, woken, program)
+    finally:  # whatever ends us ends all that runs here
+        kill_all(program)
     _, status = os.waitpid(program, 0)
     say(fd, f"exit {os.waitstatus_to_exitcode(status)}")
 
