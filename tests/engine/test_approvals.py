@@ -163,8 +163,8 @@ async def test_a_statement_about_something_else_is_refused(world, field, value, 
         (-301, 600, "approval.stale"),
         (301, 600, "approval.stale"),
         (-86_400, 86_400, "approval.stale"),
-        (-60, 0, "approval.expired"),
-        (-60, -1, "approval.expired"),
+        (-60, 0, "statement.expired"),
+        (-60, -1, "statement.expired"),
     ],
 )
 async def test_a_statement_is_made_now_and_has_not_ended(world, at, until, said):

@@ -70,7 +70,7 @@ def test_no_name_of_the_bundle_stands_in_the_engine():
     """What a bundle calls its tiers, roles and codes, Python does not know (the engine's own codes are its own)."""
     mapping = names(worlds.rego())
     # the engine's own codes, which a bundle happens to use as well; neither is read from the other
-    ours = {"admission.holder", "admission.revoked", "admission.spent", "approval.expired"}
+    ours = set()
     found = []
     for path in sorted((ROOT / "src" / "magistrate").rglob("*.py")):
         text = path.read_text("utf-8")

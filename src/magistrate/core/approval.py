@@ -133,4 +133,4 @@ def hold_current(
     if abs(unix(statement.at) - now) > AT_TOLERANCE:
         raise Conflict("approval.stale", "the statement was not made within five minutes of now", pointer="/at")
     if unix(statement.expires_at) <= now:
-        raise Conflict("approval.expired", "the statement has expired", pointer="/expires_at")
+        raise Conflict("statement.expired", "the statement has expired", pointer="/expires_at")

@@ -239,7 +239,7 @@ def _admission(view: View, entry: EntryLike) -> None:
     said = entry.content()
     row = _must(view, "warrants", said["warrant_id"])
     if row.state != "live" or row.data["uses_left"] < 1:
-        raise Conflict("admission.spent", "no use of this warrant is left")
+        raise Conflict("warrant.spent", "no use of this warrant is left")
     warrant = row.data["warrant"]
     _keep(
         view,

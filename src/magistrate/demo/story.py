@@ -32,6 +32,7 @@ from magistrate.keys import pins
 from magistrate.policy.binary import Binary
 
 START_SECONDS = 60.0
+PERSONAL = ("MAGISTRATE_KEK_FILE", "MAGISTRATE_URL", "MAGISTRATE_PROFILE")  # the user's own, nothing to a demo
 END_SECONDS = 30.0
 ENDED = ("succeeded", "failed", "halted", "unknown")
 _CODE = re.compile(r"operators setup ([0-9a-f]{32})")
@@ -76,7 +77,7 @@ def _service(folder: Path, target: Target, binary: Binary) -> Iterator[tuple[str
     token.touch(mode=0o600)
     token.write_text(target.token)
     env = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in PERSONAL},
         "MAGISTRATE_DATA": str(folder / "data"),
         "MAGISTRATE_STATE": str(folder / "state"),
         "MAGISTRATE_CONFIG": str(folder / "nobody"),
@@ -237,7 +238,8 @@ class _Story:
         _say(f"  3. approval      wanted: {self._wanted(standing)}")
         approved = self._cast.approve(intent["intent_id"])
         warrant = approved["warrant"]
-        self._expect(warrant is not None, f"approved; the last word was {approved['warrant']['issuer']['id']}'s")
+        self._expect(warrant is not None, "approved by as many as were wanted")
+        _say(f"                   the last word was {warrant['issuer']['id']}'s")
         _say(f"  4. warrant       {warrant['warrant_id']}  {warrant['uses']} use(s) until {warrant['expires_at']}")
         _say(f"                   signature {warrant['signature'][:22]}…  constraints {warrant['constraints']}")
         key = pins.pinned(self._folder / "pins", warrant["origin"], "warrant")[0]

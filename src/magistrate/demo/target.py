@@ -162,6 +162,8 @@ class Handler(BaseHTTPRequestHandler):
                 return fleet.refund(said)
             case ["statements", name]:
                 return fleet.run_statement(name, said)
+            case ["secrets-check"]:
+                return {"accepted": bool(said["credential"])}
             case ["mail"]:
                 return fleet.send(said)
         return None

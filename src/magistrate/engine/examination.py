@@ -52,21 +52,27 @@ class Examined:
         return dict(self.__dict__)
 
     def lines(self) -> list[str]:
-        """As words, one check a line."""
+        """As words, one check a line; what was not reached is not told as found."""
         told = []
         if self.entries:
             told += [
                 f"ok   {self.entries} entries, no gaps, every leaf and body as committed ({self.erased} erased)",
                 f"note the end of the ledger is {self.end}",
                 f"ok   genesis {self.genesis}" + (" (a demo)" if self.demo else ""),
-                f"ok   {self.approvals} approvals and {self.warrants} warrants signed, none wider than decided",
-                f"ok   {self.administration} acts of administration, each signed by enough operators",
             ]
-        told += [f"note {recovery}" for recovery in self.recoveries]
         if self.signed_by:
             told.append(f"ok   checkpoint signed by the pinned key {self.signed_by}")
+        if self.verdict == "VERIFIED":
+            told += [
+                f"ok   {self.approvals} approvals and {self.warrants} warrants signed, none wider than decided",
+                f"ok   {self.administration} acts of administration, each signed by enough operators",
+                "ok   every state row is what the entries say",
+            ]
+        told += [f"note {recovery}" for recovery in self.recoveries]
         if self.finding:
             told.append(f"FAIL {self.finding}")
+        if self.verdict == "UNVERIFIABLE":
+            told.append("hint: magistrate keys pin checkpoint.key.json --fingerprint FINGERPRINT")
         return [*told, self.verdict]
 
 

@@ -180,12 +180,12 @@ class Meaning:
         if issued is None or issued.leaf not in entry.parents:
             raise Broken("admission.warrant", "an admission without its warrant")
         if issued.revoked:
-            raise Broken("admission.revoked", "the warrant was used after it was revoked")
+            raise Broken("warrant.revoked", "the warrant was used after it was revoked")
         if said["use"] in issued.used or not 1 <= said["use"] <= issued.warrant["uses"]:
             raise Broken("admission.use", "a use that the warrant does not have, or that was consumed before")
         holder, presenter = issued.warrant["holder"], said["presenter"]
         if (presenter["type"], presenter["id"]) != (holder["type"], holder["id"]):
-            raise Broken("admission.holder", "the warrant was used by another than its holder")
+            raise Broken("warrant.holder", "the warrant was used by another than its holder")
         if not unix(issued.warrant["issued_at"]) <= entry.at < unix(issued.warrant["expires_at"]):
             raise Broken("admission.window", "the warrant was used outside its window")
         issued.used.add(said["use"])

@@ -42,10 +42,6 @@ class Setup:
         self._until = self._house.now() + CODE_SECONDS
         return code
 
-    def take_hash(self, code_hash: bytes, until: int) -> None:
-        """A code made beside the service, by someone who may write in its data folder."""
-        self._hash, self._until = code_hash, until
-
     def offer(self, code: str, operator_id: str, public_key: str) -> dict[str, Any]:
         """The statement the first operator is to read and sign.
 
@@ -99,8 +95,8 @@ class Setup:
         if not right or self._house.now() >= self._until:
             raise Refused(
                 "setup.code",
-                "the set-up code is wrong, used or over",
-                hint="magistrate operators setup --new-code",
+                "the set-up code is wrong, used or over: each start of the service prints a new one",
+                hint="magistrate up",
             )
 
     def _statement(self, id_: str, roles: list[str], key_id: str, public_key: str, at: str) -> dict[str, Any]:
