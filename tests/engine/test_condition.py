@@ -49,7 +49,7 @@ def counter_moves(world):
             row = txn.row("counters", head)
             txn.layer.put("counters", head, state="head", owner="", data=row.data if row else {})
 
-        world.rebuilds = False  # a row was moved without an entry: only here, to be sure that it counts
+        world.expected = "INVALID"  # a row was moved without an entry: only here, to be sure that it counts
         await world.house.commit(write)
 
     return change
