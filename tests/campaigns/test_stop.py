@@ -33,11 +33,15 @@ LOCKER = "import fcntl, os, sys; h = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT
 
 @pytest.mark.campaign
 @pytest.mark.parametrize(
-    ("number", "seconds"), [(signal.SIGTERM, 90), (signal.SIGINT, 0)], ids=["SIGTERM, long programs", "Ctrl-C"]
+    ("number", "seconds", "far"),
+    [(signal.SIGTERM, 90, 0), (signal.SIGINT, 0, 150)],
+    ids=["SIGTERM, long programs", "Ctrl-C, a path of 150 characters"],
 )
-def test_told_to_end_under_load_it_finishes_and_leaves_nothing(tmp_path, number, seconds):
+def test_told_to_end_under_load_it_finishes_and_leaves_nothing(tmp_path, number, seconds, far):
     told = Told()
-    with service(tmp_path / "s") as at:
+    data = tmp_path / "far" / ("d" * max(1, far - len(os.fsencode(tmp_path / "far")) - 1))
+    assert len(os.fsencode(data)) >= far
+    with service(tmp_path / "s", data=data) as at:
         watch = processes.Watch(at.pid)
         load = Load(at, told).agents(6).batches(seconds, 0.2).auditor()
         load.wait_for(20)
@@ -160,21 +164,8 @@ def test_the_address_a_killed_service_left_is_nobodys_or_a_strangers(at):
 def test_killed_with_its_demo_it_leaves_no_target(at):
     at.stop()
     at.now = at.launched([sys.executable, "-m", "magistrate", "up", "--demo", "--ephemeral", "--port", "0"])
-    at.said("three things to try")
+    at.said(" is open ")
     started = at.descendants()
     assert any("magistrate.demo.target" in one.line for one in started)
     at.kill()
     assert not processes.left_after(started, 2.0)
-
-
-def test_a_data_path_of_150_characters_works(tmp_path):
-    data = tmp_path / "far" / ("d" * max(1, 150 - len(os.fsencode(tmp_path / "far")) - 1))
-    assert len(os.fsencode(data)) >= 150
-    with service(tmp_path / "r", data=data) as at:
-        told = Told()
-        load = Load(at, told).agents(2)
-        load.wait_for(5)
-        load.end()
-        assert at.stop() == 0
-        assert verify_ledger(at.ledger).size > 5
-        at.start()
