@@ -301,10 +301,20 @@ def _enrol(
     try:
         _administer(action, parameters, reason, as_json=as_json, who=who)
     except (Malformed, Refused, Conflict, typer.Exit) as end:
-        if before is not None and not (isinstance(end, typer.Exit) and end.exit_code == say.WAITING):
-            credentials.save(places.configuration(), id_, before)
-            say.words("refused: the profile that lay there before is back")
+        if before is not None:
+            _put_back(id_, before, waits=isinstance(end, typer.Exit) and end.exit_code == say.WAITING)
         raise
+
+
+def _put_back(id_: str, before: credentials.Profile, *, waits: bool) -> None:
+    """The key that works is the one before; a new one that waits for approval lies beside it."""
+    folder = places.configuration()
+    if waits:
+        credentials.save(folder, f"{id_}.next", credentials.profile(folder, id_))
+        say.words(f"until then the key before works; the new one lies in the profile {id_}.next")
+    credentials.save(folder, id_, before)
+    if not waits:
+        say.words("refused: the profile that lay there before is back")
 
 
 def _keep(who: places.Me, type_: str, id_: str, key: str, out: Path | None) -> Path:
