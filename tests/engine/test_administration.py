@@ -158,19 +158,19 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-async def test_an_act_that_cannot_be_done_uses_no_use(world, what):
+async def test_an_act_that_cannot_be_done_uses_no_use(shared, what):
     action, parameters = BAD[what]
-    shown = await world.administer(action, parameters(world))
-    size = world.size
-    people = {t: len(await world.house.store.rows(t)) for t in ("agents", "operators", "watchers", "credentials")}
+    shown = await shared.administer(action, parameters(shared))
+    size = shared.size
+    people = {t: len(await shared.house.store.rows(t)) for t in ("agents", "operators", "watchers", "credentials")}
 
     with pytest.raises(MagistrateError):
-        await world.redeem(shown.warrant)
+        await shared.redeem(shown.warrant)
 
-    assert set(world.kinds(size)) <= {"refusal"}
-    row = world.row("warrants", shown.warrant["warrant_id"])
+    assert set(shared.kinds(size)) <= {"refusal"}
+    row = shared.row("warrants", shown.warrant["warrant_id"])
     assert (row.state, row.data["uses_left"]) == ("live", shown.warrant["uses"])
-    assert people == {t: len(await world.house.store.rows(t)) for t in people}
+    assert people == {t: len(await shared.house.store.rows(t)) for t in people}
 
 
 async def test_admission_effect_report_and_end_are_one_commit(world):
@@ -217,14 +217,14 @@ async def test_a_quarantined_agent_is_released_by_an_approved_act_only(world):
 
 
 @pytest.mark.parametrize("action", ["key.rotate", "opa.accept", "bundle.activate", "data.erase"])
-async def test_what_this_version_cannot_carry_out_is_refused_and_uses_nothing(world, action):
+async def test_what_this_version_cannot_carry_out_is_refused_and_uses_nothing(shared, action):
     parameters = {
         "key.rotate": {"role": "warrant"},
         "opa.accept": {"version": "1.22.2", "sha256": "sha256:" + "0" * 64},
         "bundle.activate": {"digest": "sha256:" + "0" * 64, "live_warrants": "keep"},
         "data.erase": {"intent": "int-1"},
     }[action]
-    shown = await world.administer(action, parameters)
+    shown = await shared.administer(action, parameters)
     with pytest.raises(Refused, match=r"administration\.not_here"):
-        await world.redeem(shown.warrant)
-    assert world.row("warrants", shown.warrant["warrant_id"]).data["uses_left"] == 1
+        await shared.redeem(shown.warrant)
+    assert shared.row("warrants", shown.warrant["warrant_id"]).data["uses_left"] == 1

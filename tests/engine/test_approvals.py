@@ -106,14 +106,14 @@ async def test_a_word_signed_for_another_type_of_document_is_none(world):
         {"statement": None},
     ],
 )
-async def test_what_is_no_approval_is_none(world, change):
-    shown = await waiting(world)
-    who = world.able(shown)[0]
-    size = world.size
+async def test_what_is_no_approval_is_none(shared, change):
+    shown = await waiting(shared)
+    who = shared.able(shown)[0]
+    size = shared.size
     with pytest.raises(MagistrateError) as no:
-        await world.send(shown.intent["intent_id"], {**world.word(shown, who), **change}, who)
+        await shared.send(shown.intent["intent_id"], {**shared.word(shown, who), **change}, who)
     assert no.value.code.split(".")[0] in ("approval", "input")
-    assert unmoved(world, shown, size)
+    assert unmoved(shared, shown, size)
 
 
 async def test_a_statement_that_is_not_in_canonical_form_is_none(world):
@@ -148,13 +148,13 @@ async def test_a_statement_that_is_not_in_canonical_form_is_none(world):
         ("reason", None, "approval.shape"),
     ],
 )
-async def test_a_statement_about_something_else_is_refused(world, field, value, said):
-    shown = await waiting(world)
-    size = world.size
+async def test_a_statement_about_something_else_is_refused(shared, field, value, said):
+    shown = await waiting(shared)
+    size = shared.size
     with pytest.raises(MagistrateError) as no:
-        await world.send(shown.intent["intent_id"], world.word(shown, "ann", change={field: value}), "ann")
+        await shared.send(shown.intent["intent_id"], shared.word(shown, "ann", change={field: value}), "ann")
     assert no.value.code == said
-    assert unmoved(world, shown, size)
+    assert unmoved(shared, shown, size)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,13 @@ async def test_a_statement_about_something_else_is_refused(world, field, value, 
         (-60, -1, "statement.expired"),
     ],
 )
-async def test_a_statement_is_made_now_and_has_not_ended(world, at, until, said):
-    shown = await waiting(world)
-    now, size = world.house.now(), world.size
+async def test_a_statement_is_made_now_and_has_not_ended(shared, at, until, said):
+    shown = await waiting(shared)
+    now, size = shared.house.now(), shared.size
     with pytest.raises(Conflict) as no:
-        await world.say(shown, "ann", at=moment(now + at), expires_at=moment(now + until))
+        await shared.say(shown, "ann", at=moment(now + at), expires_at=moment(now + until))
     assert no.value.code == said
-    assert unmoved(world, shown, size)
+    assert unmoved(shared, shown, size)
 
 
 async def test_a_statement_outlives_no_terms(world):
@@ -324,6 +324,18 @@ async def test_a_warrant_names_no_approval_that_had_expired(world):
     assert first not in said.warrant["approvals"]
 
 
+async def test_the_word_of_one_who_is_suspended_since_counts_no_more(world):
+    shown = await waiting(world)
+    people = world.able(shown)
+    await world.say(shown, people[0])
+    await world.act("operator.suspend", {"operator": people[0]})
+    for who in people[1 : beneath(shown.decision)]:
+        said = await world.say(shown, who)
+    assert (said.decision["standing"]["outcome"], said.warrant) == ("ask", None)
+    said = await world.approve(said, skip=tuple(people[: beneath(shown.decision)]))
+    assert len(said.warrant["approvals"]) == beneath(shown.decision)
+
+
 async def test_a_no_is_final(world):
     shown = await waiting(world)
     people = world.able(shown)
@@ -435,13 +447,13 @@ async def test_narrowings_are_merged_into_the_warrant(world):
         lambda _: {"constraints": {"ttl": 1}},
     ],
 )
-async def test_a_narrowing_takes_away_and_gives_nothing(world, narrowing):
-    shown = await waiting(world)
-    size = world.size
+async def test_a_narrowing_takes_away_and_gives_nothing(shared, narrowing):
+    shown = await waiting(shared)
+    size = shared.size
     with pytest.raises(Refused) as no:
-        await world.say(shown, world.able(shown)[0], narrowing=narrowing(shown.decision["terms"]["warrant"]))
+        await shared.say(shown, shared.able(shown)[0], narrowing=narrowing(shown.decision["terms"]["warrant"]))
     assert no.value.reasons
-    assert unmoved(world, shown, size)
+    assert unmoved(shared, shown, size)
 
 
 async def test_narrowings_that_leave_nothing_deny(world):

@@ -162,8 +162,8 @@ async def test_what_is_counted_survives_a_crash(world, ground, tmp_path):
 
 
 @pytest.mark.parametrize("amount", [-1, 0, 1.5, "100", True, None, [1]])
-async def test_what_is_no_sum_is_denied(world, amount):
-    shown = await world.propose(order(amount))
+async def test_what_is_no_sum_is_denied(shared, amount):
+    shown = await shared.propose(order(amount))
     assert (shown.decision["standing"]["outcome"], shown.warrant) == ("deny", None)
 
 

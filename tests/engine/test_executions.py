@@ -229,12 +229,12 @@ async def test_a_holder_that_says_it_failed_and_did_it_deviates(world):
         raw(facts={}),
     ],
 )
-async def test_what_is_no_report_changes_nothing(world, said):
-    _, id_ = await handed_over(world)
-    size = world.size
+async def test_what_is_no_report_changes_nothing(shared, said):
+    _, id_ = await handed_over(shared)
+    size = shared.size
     with pytest.raises(Malformed):
-        await router.report(world.house, id_, said)
-    assert world.size == size
+        await router.report(shared.house, id_, said)
+    assert shared.size == size
 
 
 async def test_nobody_reports_on_what_we_run_or_on_what_has_ended(world):
@@ -289,17 +289,17 @@ async def test_an_observer_turns_conforming_into_deviating_and_nobody_turns_it_b
 
 
 @pytest.mark.parametrize("who", ["stranger", "nobody", "agent", "operator", "auditor"])
-async def test_nobody_else_observes(world, who):
-    row = await world.done(DEPLOY)
+async def test_nobody_else_observes(shared, who):
+    row = await shared.done(DEPLOY)
     by = {
-        "agent": world.agent(),
-        "operator": world.operator(),
-        "auditor": type(world.agent())("auditor", "mesh-watch", "api-key"),
-    }.get(who) or world.observer(who)
-    size = world.size
+        "agent": shared.agent(),
+        "operator": shared.operator(),
+        "auditor": type(shared.agent())("auditor", "mesh-watch", "api-key"),
+    }.get(who) or shared.observer(who)
+    size = shared.size
     with pytest.raises(Absent):
-        await router.observe(world.house, by, row.id, raw(phase="after", facts={}))
-    assert world.size == size
+        await router.observe(shared.house, by, row.id, raw(phase="after", facts={}))
+    assert shared.size == size
 
 
 async def test_an_observer_watches_only_what_names_it(world):
@@ -313,12 +313,12 @@ async def test_an_observer_watches_only_what_names_it(world):
 @pytest.mark.parametrize(
     "said", [b"", raw(facts={}), raw(phase="later", facts={}), raw(phase="after", facts={}, source="probe/fleet")]
 )
-async def test_what_is_no_observation_changes_nothing(world, said):
-    row = await world.done(DEPLOY)
-    size = world.size
+async def test_what_is_no_observation_changes_nothing(shared, said):
+    row = await shared.done(DEPLOY)
+    size = shared.size
     with pytest.raises(Malformed):
-        await router.observe(world.house, world.observer(), row.id, said)
-    assert world.size == size
+        await router.observe(shared.house, shared.observer(), row.id, said)
+    assert shared.size == size
 
 
 async def test_what_an_observer_sees_while_it_runs_halts_it_and_then_rolls_it_back(world):

@@ -10,7 +10,7 @@ from magistrate.engine import arming, gateway
 from magistrate.engine.installation import Principal, Word
 from tests.support import fake_opa as fake
 from tests.support.fake_opa import envelope, failing, provenance, result, saying
-from tests.support.world import CASCADE, DEPLOY, RESTART, code, refund
+from tests.support.world import CASCADE, DEPLOY, RESTART, SQL, code, refund
 
 SHAPELESS = {
     "hangs": (fake.hang, "opa.timeout"),
@@ -46,24 +46,24 @@ class Speaking:
 
 
 @pytest.mark.parametrize("how", SHAPELESS)
-async def test_what_is_no_answer_is_a_denial_on_record(world, how):
+async def test_what_is_no_answer_is_a_denial_on_record(shared, how):
     way, said = SHAPELESS[how]
-    size = world.size
-    real = world.house.sidecars
+    size = shared.size
+    real = shared.house.sidecars
     async with fake.fake_opa(deadline=0.3) as (opa, sidecar):
         opa.misbehave(way)
-        world.house.sidecars = Speaking(real, sidecar)
+        shared.house.sidecars = Speaking(real, sidecar)
         with pytest.raises(NoAnswer) as no:
-            await world.propose(RESTART)
-        world.house.sidecars = real
+            await shared.propose(RESTART)
+        shared.house.sidecars = real
 
     assert no.value.code == said
-    assert world.kinds(size) == ["intent", "refusal"]
-    entered, refused = world.entries(start=size)
+    assert shared.kinds(size) == ["intent", "refusal"]
+    entered, refused = shared.entries(start=size)
     assert refused.parents == (entered.leaf_digest,)
     assert (refused.state, refused.content()["code"], refused.content()["step"]) == ("denied", said, "intent")
     assert refused.content()["question"]["intent"] == entered.content()["intent"]
-    row = world.row("intents", entered.subject)
+    row = shared.row("intents", entered.subject)
     assert (row.state, row.data["because"], row.data["warrant_id"]) == ("denied", said, "")
 
 
@@ -115,11 +115,11 @@ async def test_an_intent_that_ended_without_an_answer_is_not_taken_up_again(worl
         canonical.canonical({**RESTART, "reason": "x" * 8_193}),
     ],
 )
-async def test_what_is_no_proposal_leaves_no_trace(world, raw):
-    size = world.size
+async def test_what_is_no_proposal_leaves_no_trace(shared, raw):
+    size = shared.size
     with pytest.raises(Malformed):
-        await gateway.submit(world.house, world.agent(), raw)
-    assert world.size == size
+        await gateway.submit(shared.house, shared.agent(), raw)
+    assert shared.size == size
 
 
 @pytest.mark.parametrize(
@@ -135,16 +135,16 @@ async def test_what_is_no_proposal_leaves_no_trace(world, raw):
         ({"action": "agent.enrol", "target": "installation"}, "decision.administration"),
     ],
 )
-async def test_what_the_catalogue_does_not_hold_is_denied_and_on_record(world, change, said):
-    size = world.size
-    shown = await world.propose({**RESTART, **change})
+async def test_what_the_catalogue_does_not_hold_is_denied_and_on_record(shared, change, said):
+    size = shared.size
+    shown = await shared.propose({**RESTART, **change})
 
     standing = shown.decision["standing"]
     assert standing["outcome"] == "deny"
     assert code(said) in {reason["code"] for reason in standing["reasons"]}
     assert (shown.warrant, shown.decision["terms"]["tier"], standing["wanted"]) == (None, "", [])
-    assert world.kinds(size) == ["intent", "decision"]
-    assert world.state("intents", shown.intent["intent_id"]) == "denied"
+    assert shared.kinds(size) == ["intent", "decision"]
+    assert shared.state("intents", shown.intent["intent_id"]) == "denied"
 
 
 @pytest.mark.parametrize(
@@ -221,6 +221,17 @@ async def test_core_vouches_for_no_warrant_wider_than_its_terms(world, what, cha
     assert shown.decision["standing"]["outcome"] == "deny"
     assert [r["code"] for r in shown.decision["standing"]["reasons"]] == ["warrant.wider"]
     assert (shown.warrant, world.kinds(size)) == (None, ["intent", "decision"])
+
+
+@pytest.mark.parametrize("said", [DEPLOY, SQL], ids=["one", "several"])
+async def test_core_vouches_for_no_allow_that_too_few_approved(world, said):
+    """A bundle that says allow against its own terms issues nothing."""
+    world.answering(
+        "decision", lambda told: {**told, "standing": {**told["standing"], "outcome": "allow", "wanted": []}}
+    )
+    shown = await world.propose(said)
+    assert (shown.decision["standing"]["outcome"], shown.warrant) == ("deny", None)
+    assert [r["code"] for r in shown.decision["standing"]["reasons"]] == ["warrant.approvals"]
 
 
 async def test_claims_raise_a_tier_and_never_lower_one(world):

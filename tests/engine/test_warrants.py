@@ -119,14 +119,14 @@ async def test_fields_of_two_warrants_do_not_mix(world):
         {"parameters": {}},
     ],
 )
-async def test_a_call_other_than_the_scope_is_refused(world, change):
-    warrant = await world.warrant(DEPLOY)
-    before = world.fleet.read("fleet")
+async def test_a_call_other_than_the_scope_is_refused(shared, change):
+    warrant = await shared.warrant(DEPLOY)
+    before = shared.fleet.read("fleet")
     with pytest.raises(Refused) as no:
-        await world.redeem(warrant, call={**warrant["scope"], **change})
+        await shared.redeem(warrant, call={**warrant["scope"], **change})
     assert code("admission.call_differs") in {v["code"] for v in no.value.reasons}
-    assert unused(world, warrant, before)
-    refusal = world.entries("refusal", warrant["warrant_id"])[-1]
+    assert unused(shared, warrant, before)
+    refusal = shared.entries("refusal", warrant["warrant_id"])[-1]
     assert (refusal.content()["step"], refusal.content()["code"]) == ("admission", no.value.code)
     assert refusal.content()["asked"][0]["answer"]["admit"] is False
 
@@ -135,12 +135,12 @@ async def test_a_call_other_than_the_scope_is_refused(world, change):
     "call",
     [None, [], {}, {"action": "service.deploy"}, {**DEPLOY, "parameters": None}, {**DEPLOY, "more": 1}, "deploy"],
 )
-async def test_what_is_no_call_leaves_no_trace(world, call):
-    warrant = await world.warrant(RESTART)
-    size = world.size
+async def test_what_is_no_call_leaves_no_trace(shared, call):
+    warrant = await shared.warrant(RESTART)
+    size = shared.size
     with pytest.raises(MagistrateError):
-        await router.redeem(world.house, world.agent(), warrant, call)
-    assert world.size == size
+        await router.redeem(shared.house, shared.agent(), warrant, call)
+    assert shared.size == size
 
 
 @pytest.mark.parametrize("by", ["other", "operator", "nobody"])
@@ -270,17 +270,17 @@ async def test_a_shut_gate_admits_nothing(world):
 
 
 @pytest.mark.parametrize("said", ["opa.timeout", "opa.answer_shape", "opa.bundle", "opa.refused"])
-async def test_no_answer_admits_nothing_and_is_on_record(world, said):
-    warrant = await world.warrant(RESTART)
-    before, size = world.fleet.read("fleet"), world.size
-    with world.silent("admission", no=NoAnswer(said, "nothing")), pytest.raises(NoAnswer):
-        await world.redeem(warrant)
-    assert world.kinds(size) == ["refusal"]
-    refusal = world.entries("refusal", warrant["warrant_id"])[-1]
+async def test_no_answer_admits_nothing_and_is_on_record(shared, said):
+    warrant = await shared.warrant(RESTART)
+    before, size = shared.fleet.read("fleet"), shared.size
+    with shared.silent("admission", no=NoAnswer(said, "nothing")), pytest.raises(NoAnswer):
+        await shared.redeem(warrant)
+    assert shared.kinds(size) == ["refusal"]
+    refusal = shared.entries("refusal", warrant["warrant_id"])[-1]
     assert refusal.content()["code"] == said
     assert refusal.content()["question"]["warrant"] == warrant
-    assert unused(world, warrant, before)
-    assert (await world.finished(await world.redeem(warrant))).state == "succeeded"
+    assert unused(shared, warrant, before)
+    assert (await shared.finished(await shared.redeem(warrant))).state == "succeeded"
 
 
 async def test_a_bundle_that_says_yes_to_everything_still_admits_the_holder_only(world):
@@ -291,7 +291,7 @@ async def test_a_bundle_that_says_yes_to_everything_still_admits_the_holder_only
             await router.redeem(world.house, who, warrant, warrant["scope"])
     for _ in range(warrant["uses"]):
         await world.finished(await world.redeem(warrant))
-    with pytest.raises(MagistrateError, match=r"admission\.spent"):
+    with pytest.raises(MagistrateError, match=r"warrant\.spent"):
         await world.redeem(warrant)
 
 

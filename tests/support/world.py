@@ -44,6 +44,7 @@ from magistrate.policy.sidecars import Sidecars
 from magistrate.store.rows import Row
 from tests.support.rego_tools import REGO, opa
 
+NAMES = "MAGISTRATE_TEST_NAMES"
 ORIGIN = "acme/test"
 NOON = 1_774_440_000  # Wednesday, 2026-03-25, 12:00 UTC
 FLEET = "fleet.internal:80"
@@ -79,7 +80,7 @@ def rego() -> Path:
 
 @lru_cache(maxsize=1)
 def _names() -> dict[str, dict[str, str]]:
-    path = os.environ.get("MAGISTRATE_TEST_NAMES")
+    path = os.environ.get(NAMES)
     return json.loads(Path(path).read_bytes()) if path else {"codes": {}, "tiers": {}, "roles": {}}
 
 
@@ -459,7 +460,7 @@ class World:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 raise AssertionError("what ran beside the requests failed") from task.exception()
         await self.opened.close()
-        if self.size == 0 or "MAGISTRATE_TEST_NAMES" in os.environ:
+        if self.size == 0 or NAMES in os.environ:
             return  # under other names the ledgers are of the same making: once is enough
         told = self.examined()
         assert told.verdict == self.expected, told.finding  # state folded anew is part of it

@@ -64,7 +64,8 @@ class Ruling:
         return str(self.standing["outcome"])
 
     def _hold(self, approvals: Sequence[Mapping[str, Any]], subject: Mapping[str, str], operators: int) -> None:
-        """An allow that `core` cannot vouch for becomes a deny: wider than its terms, below the floor, unpayable.
+        """An allow that `core` cannot vouch for becomes a deny: wider than its terms, approved by too few for
+        them, below the floor, unpayable.
 
         Below the floor and nobody has spoken who may not: the act waits for the signatures that are missing, where its
         terms let anybody give them.
@@ -72,6 +73,8 @@ class Ruling:
         row = self._bundle.data["catalogue"]["actions"][self.intent["action"]]
         try:
             decisions.hold_narrow(self.standing["issue"], self.terms["warrant"])
+            approvers = {a["operator"]: frozenset(a["roles"]) for a in approvals if a["verdict"] == "approve"}
+            decisions.hold_requirement(self.terms["requirement"], approvers)
             if row.get("administration"):
                 missing = floor_missing(self.intent, approvals, operators=operators)
                 if missing and self.terms["requirement"]["all_of"]:
