@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -443,7 +444,9 @@ async def test_as_another_user_it_has_nothing_of_ours():
 
 async def test_another_users_family_is_killed_too(tmp_path):
     tmp_path.chmod(0o777)
-    for folder in tmp_path.parents[:2]:
+    for folder in tmp_path.parents:
+        if folder == Path(tempfile.gettempdir()):
+            break
         folder.chmod(0o755)
     user = "nobody" if as_root else ""
     guarded = await start(["/bin/sh", "-c", FAMILY, str(tmp_path)], env={"PATH": "/usr/bin:/bin"}, user=user)
@@ -472,17 +475,22 @@ async def test_a_cancelled_start_leaves_nothing():
     assert descriptors() == before
 
 
+def children() -> set[str]:
+    """The processes this one has started and not yet seen end."""
+    me = str(os.getpid())
+    return set(Path(f"/proc/{me}/task/{me}/children").read_text().split())
+
+
 async def test_no_descriptor_and_no_zombie_is_left_behind():
     await run("true")
-    before = len(descriptors())
+    before, others = len(descriptors()), children()
     for _ in range(5):
         await run("echo x; echo y >&2", env={"A": "b"})
     with pytest.raises(Unavailable):
         await start(["/no/such/program"], env={})
 
     assert len(descriptors()) == before
-    me = str(os.getpid())
-    assert Path(f"/proc/{me}/task/{me}/children").read_text().split() == []
+    assert children() <= others
 
 
 async def test_many_at_once():

@@ -25,7 +25,9 @@ async def test_a_day(tmp_path):
         assert said.json()["warrant"] is not None, said.text
 
         # 3. used by its holder, not by another, and for nothing else
-        stolen = await home.call("other", "POST", "/v1/executions", redemption(live["warrant"]))
+        stolen = await home.call(
+            "other", "POST", "/v1/executions", {**redemption(live["warrant"]), "warrant": live["warrant"]}
+        )
         assert (stolen.status_code, stolen.json()["code"]) == (403, "test.reason")
         changed = {**live["warrant"]["scope"], "parameters": {"text": "bye"}}
         bent = await home.call("bot", "POST", "/v1/executions", {**redemption(live["warrant"]), "call": changed})

@@ -32,7 +32,7 @@ from magistrate.executors.secret import Purse, Secret
 from magistrate.executors.template import HttpCall
 
 MAX_ANSWER = 256 * 1024  # well under what an entry body may hold (contracts, section 1)
-LOST = frozenset({502, 504})  # the gateway answered, not the target
+LOST = frozenset({408, 425})  # the target itself does not know what it took in
 _NOT_IN_HEADERS = re.compile(r"[^\x20-\x7e]")
 
 
