@@ -406,3 +406,15 @@ async def test_an_opa_that_does_not_start_is_no_answer(world):
         await world.redeem(warrant)
     assert world.kinds(size) == ["intent", "refusal", "refusal"]
     world.house.sidecars = real
+
+
+async def test_a_service_whose_keeper_ended_issues_nothing(world, crashed, monkeypatch):
+    async def ends(_):
+        raise RuntimeError("a fault nobody foresaw")
+
+    monkeypatch.setattr(opening, "_pulse", ends)
+    after = await crashed(world)
+    await after.opened.begin()
+    await until(lambda: after.house.fault)
+    with pytest.raises(Unavailable, match=r"keeper\.ended"):
+        await after.propose(RESTART)

@@ -2,6 +2,8 @@
 
 State is a view of the ledger: a row is written only here, from an appended entry. A body that was erased leaves the
 row's lifecycle state (it stands in the header) and takes its content.
+
+Long, and one file on purpose: every way in which a row can ever change stands here, one short function a kind.
 """
 
 from __future__ import annotations

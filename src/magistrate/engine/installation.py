@@ -182,6 +182,7 @@ class Installation:
     beats: dict[str, float] = field(default_factory=dict)
     running: dict[str, Run] = field(default_factory=dict)
     unjudged: set[str] = field(default_factory=set)
+    fault: str = ""  # which keeper ended, and with what: nothing is issued without deadlines, canaries and pulse
     canaried: float = 0.0  # when the active bundle's canaries were last answered as they must be
     _turns: dict[str, tuple[asyncio.Lock, int]] = field(default_factory=dict)
     _background: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -222,6 +223,8 @@ class Installation:
         Raises:
             Unavailable: it may not.
         """
+        if self.fault:
+            raise Unavailable("keeper.ended", f"a keeper of this service ended: {self.fault}", hint="magistrate doctor")
         gate = self.store.row("installation", "gate")
         if gate is None or gate.state != "armed":
             why = gate.data["because"] if gate else "not set up"

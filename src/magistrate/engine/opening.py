@@ -69,7 +69,14 @@ class Open:
         await arming.check(self.house, arming.MISSES - 1)
         await deadlines.after_crash(self.house)
         for keeper in (deadlines.keep, arming.keep, _pulse):
-            self._kept.append(asyncio.create_task(keeper(self.house)))
+            task = asyncio.create_task(keeper(self.house))
+            task.add_done_callback(self._ended)
+            self._kept.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A keeper never ends by itself: one that did leaves a service that issues nothing."""
+        if not task.cancelled():
+            self.house.fault = repr(task.exception())
 
     async def close(self) -> None:
         """Finish what is in flight, halt what would not end, flush, stop OPA."""

@@ -8,6 +8,8 @@ Before anything runs, in this order; the first no stops:
 4. one conditional commit consumes the use. After it the use is spent, whoever crashes.
 
 What happens next runs beside the request: attempts, end, probes, report and verification, each on record.
+
+Long, and one room on purpose: from the moment a warrant is presented to the last word about its use, whoever runs it.
 """
 
 from __future__ import annotations
