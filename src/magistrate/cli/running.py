@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -23,6 +24,7 @@ from magistrate.keys import private
 from magistrate.policy.binary import Binary
 
 CODE_BYTES = 16
+GARBAGE = 20_000  # objects between two looks: an intent makes few cycles (measured: 5 to 10 % less CPU)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ async def run(start: Start, binary: Binary) -> None:
     say.words(f"  OPA {binary.version} ({binary.origin})")
     opened = await open_installation(settings)
     say.words(f"  {opened.house.origin} is open {_since(start)}")
+    gc.collect()
+    gc.freeze()  # what stands now stands until the end: looking through it again finds nothing
+    gc.set_threshold(GARBAGE, 20, 50)
     try:
         await _serve(start, opened, world)
     finally:
