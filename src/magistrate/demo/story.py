@@ -2,6 +2,8 @@
 
 Each step is checked as it is told: the reason codes are those of the story's data file, and the target itself is read
 past everybody to see that nothing changed. One step that is not as told ends the demo with exit code 1.
+
+Long because it is one story, told from top to bottom: each step is a few lines, and none is used elsewhere.
 """
 
 from __future__ import annotations
