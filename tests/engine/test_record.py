@@ -5,11 +5,13 @@ import json
 import pytest
 
 from magistrate.core.errors import Broken, Conflict, Forged, Refused
-from magistrate.engine import gateway
+from magistrate.engine import gateway, router
+from magistrate.engine.examination import examine
 from magistrate.engine.installation import Principal
 from magistrate.engine.record import permission
 from magistrate.engine.verification import MAX_OBSERVATIONS, MAX_OBSERVED, hold_room
 from magistrate.store import Row
+from magistrate.store import mark as high_water
 from tests.support.world import RESTART
 
 
@@ -60,3 +62,24 @@ def test_an_execution_takes_so_many_observations_and_no_more():
     for row, raw in ((told(MAX_OBSERVATIONS, 1), b"{}"), (told(1, 1), b"x" * MAX_OBSERVED)):
         with pytest.raises(Conflict, match=r"observation\.full"):
             hold_room(row, raw)
+
+
+async def test_a_ledger_shorter_than_its_mark_is_no_whole_ledger(world, tmp_path):
+    await world.warrant(RESTART)
+    mark = tmp_path / "mark"
+    store = world.house.store
+    high_water.write(mark, high_water.Mark(world.house.origin, store.size, store.root))
+    whole = examine(world.root / "data", tmp_path / "no-pins", mark=mark)
+    high_water.write(mark, high_water.Mark(world.house.origin, store.size + 1, store.root))
+    cut = examine(world.root / "data", tmp_path / "no-pins", mark=mark)
+    assert "key.unpinned" in whole.finding
+    assert cut.verdict == "INVALID"
+
+
+async def test_an_execution_lasts_no_longer_than_its_constraint(world):
+    warrant = await world.warrant(RESTART)
+    started = world.house.clock.exact()
+    shorter = {**warrant, "constraints": {**warrant["constraints"], "max_duration_seconds": 7}}
+    unbounded = {**warrant, "constraints": {}}
+    assert router._left(world.house, shorter, started) == pytest.approx(7, abs=1)
+    assert router._left(world.house, unbounded, started) > 7
