@@ -410,7 +410,7 @@ class World:
         async def altered(name: str, question: dict[str, Any], *, bundle: str) -> Asked:
             asked = await ask(name, question, bundle=bundle)
             value = change(asked.answer) if name == document else asked.answer
-            return Asked(asked.document, asked.question, value, asked.opa)
+            return Asked(asked.document, asked.question, value, asked.bundle, asked.opa)
 
         self.house.ask = altered  # type: ignore[method-assign]
 
@@ -422,7 +422,7 @@ class World:
             if name != document:
                 return await ask(name, question, bundle=bundle)
             await asyncio.sleep(0)
-            return Asked(name, question, value, PINNED)
+            return Asked(name, question, value, bundle, {"version": PINNED, "sha256": f"sha256:{binary().sha256}"})
 
         self.house.ask = given  # type: ignore[method-assign]
 

@@ -110,7 +110,7 @@ class Ruling:
                 "round_began": self.round_began,
                 "bundle": self._bundle.digest,
                 "sequence": self._bundle.sequence,
-                "opa": {"version": self._asked[-1].opa, "sha256": f"sha256:{self._house.binary.sha256}"},
+                "opa": self._asked[-1].opa,
                 "asked": [a.record() for a in self._asked],
                 "terms": self.terms,
                 "standing": self.standing,

@@ -65,11 +65,19 @@ class Asked:
     document: str
     question: dict[str, Any]
     answer: dict[str, Any]
-    opa: str
+    bundle: str
+    opa: dict[str, str]  # version, and sha256 of the binary
 
     def record(self) -> dict[str, Any]:
-        """What the ledger keeps of it; replay sends these bytes."""
-        return {"document": self.document, "question": self.question, "answer": self.answer}
+        """What the ledger keeps of it: all that is needed to ask the same again; replay sends these bytes."""
+        return {
+            "document": self.document,
+            "question": self.question,
+            "answer": self.answer,
+            "bundle": self.bundle,
+            "opa": self.opa,
+            "strict": True,  # builtin errors are errors: `policy.client` never asks otherwise
+        }
 
 
 @dataclass(frozen=True)
@@ -215,7 +223,8 @@ class Installation:
         except (Absent, Broken, Unavailable) as none:  # its bundle is lost or changed, or its OPA does not start
             raise NoAnswer(none.code, none.detail, hint=none.hint) from none
         answer = await sidecar.ask(document, canonical.canonical(question), ANSWERS[document])
-        return Asked(document, question, answer.value, answer.opa_version)
+        opa = {"version": answer.opa_version, "sha256": f"sha256:{self.binary.sha256}"}
+        return Asked(document, question, answer.value, answer.bundle, opa)
 
     def hold_issuing(self) -> None:
         """Return if new permission may leave now: the gate is armed and the clock is sane.
