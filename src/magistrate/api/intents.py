@@ -71,6 +71,7 @@ def whole(visit: Visit, row: Row) -> dict[str, Any]:
             for given in row.data["approvals"]
         ],
         "warrant": warrant.data["warrant"] if warrant else None,
+        "renewed": row.data["renewed"],
         "links": links(row.id, warrant=warrant is not None),
     }
 
