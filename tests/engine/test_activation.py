@@ -260,6 +260,15 @@ async def test_a_request_in_flight_is_answered_wholly_by_one_bundle(world, bundl
     assert {one["bundle"] for one in recorded[0].content()["asked"]} == {digest}
 
 
+async def test_what_the_old_bundles_canaries_said_changes_nothing(world, bundles):
+    old = world.house.active()
+    await activate(world, bundles["raised"])
+
+    await arming.put(world.house, armed=False, because="a late answer", bundle=old)
+
+    assert world.state("installation", "gate") == "armed"
+
+
 # -- what is refused
 
 

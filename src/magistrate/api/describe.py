@@ -128,7 +128,8 @@ SCHEMAS: Final[Mapping[str, Any]] = {
             "warrant": _nullable("Warrant"),
             "renewed": _object({}, after=TEXT, same_terms={"type": "boolean"}),
             "links": {"type": "object", "additionalProperties": TEXT},
-        }
+        },
+        activation={"type": "object"},
     ),
     "Warrant+": _object({"warrant": _ref("Warrant"), "state": TEXT, "uses_left": NUMBER, "intent_id": TEXT}),
     "Execution+": _object({"execution_id": TEXT, "warrant_id": TEXT, "state": TEXT, "holder": TEXT, "verdict": TEXT}),

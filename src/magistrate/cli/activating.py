@@ -46,7 +46,7 @@ def activate(
     if accept:
         said = {"against": about["against"], "codes": accept, "reason": reason}
         who.client.post(f"/v1/bundles/{digest}/acceptances", said)
-    _tell(about)
+    tell(about)
     if not yes:
         typer.confirm("Propose and sign this?", abort=True, err=True)
     parameters = {"digest": digest, "live_warrants": live_warrants}
@@ -67,8 +67,11 @@ def _hand_in(client: Client, path: Path, report: Path | None, reason: str) -> st
     return str(known["digest"])
 
 
-def _tell(about: dict[str, Any]) -> None:
+def tell(about: dict[str, Any]) -> None:
     """Whose it is and what it changes beyond policy: said first, before anything is signed."""
+    if "error" in about:
+        say.words(f"bundle {about['digest']} cannot be read: {about['error']}")
+        return
     author, built = say.visible(about["author"]) or "nobody", about["built"]
     say.words(f"bundle {about['digest']}, sequence {about['sequence']}, handed in by {author}")
     figures = f"{built['tests']} tests, {built['coverage']} % coverage" if built["tests"] else "no figures were given"

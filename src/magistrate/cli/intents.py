@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from magistrate.cli import say
+from magistrate.cli import activating, say
 from magistrate.cli.me import Json, Reason, State, me, read_json, sub
 from magistrate.client import Client, operator
 
@@ -157,6 +157,8 @@ def _speak(id_: str, verdict: str, reason: str, narrowing: dict[str, Any], *, ye
     shown = who.client.get(f"/v1/intents/{id_}")
     if not yes:
         _tell_renewed(shown)
+        if "activation" in shown:
+            activating.tell(shown["activation"])
         say.words("You are about to sign this:")
         say.words("\n".join(say.lines(shown)))
         typer.confirm("Sign?", abort=True, err=True)
