@@ -223,6 +223,12 @@ def hold_promoted(house: Installation) -> None:
     active, genesis = house.store.row("installation", "active"), house.store.row("installation", "genesis")
     if active is None or genesis is None:
         return
+    if "leaf" not in active.data:
+        raise Broken(
+            "start.unreleased",
+            "an unreleased version before this one began this ledger",
+            hint="magistrate up --data DIR",
+        )
     digest = active.data["bundle"]
     try:
         entry = house.store.by_leaf(bytes.fromhex(str(active.data["leaf"]).removeprefix("sha256:")))
