@@ -63,7 +63,7 @@ _acts := {
 }
 
 # What concerns the installation, and no chain.
-_house := {"auditor.list", "bundle.list", "metrics.show", "observer.list", "operator.list"}
+_house := {"auditor.list", "bundle.list", "bundle.pull", "metrics.show", "observer.list", "operator.list"}
 
 _known := {verb |
 	some type
@@ -129,14 +129,14 @@ test_a_quarantined_agent_does_nothing if {
 
 # observers
 
-test_an_observer_sees_where_the_installation_stands if {
-	every verb in _open {
+test_an_observer_sees_where_the_installation_stands_and_pulls_the_bundle if {
+	every verb in _open | {"bundle.pull"} {
 		_may(_asked("observer", "active", verb, "none"))
 	}
 }
 
 test_an_observer_sees_nothing_else if {
-	every verb in _known - _open {
+	every verb in _known - (_open | {"bundle.pull"}) {
 		every relation in ["none", "own", "foreign"] {
 			_refused(_asked("observer", "active", verb, relation), "access.verb")
 		}

@@ -36,6 +36,7 @@ from magistrate.api import (
     intents,
     people,
     problems,
+    pulling,
     records,
     warrants,
     wire,
@@ -65,6 +66,7 @@ ENDPOINTS: Final = (
     *warrants.ENDPOINTS,
     *people.ENDPOINTS,
     *records.ENDPOINTS,
+    *pulling.ENDPOINTS,
     *events.ENDPOINTS,
     *health.ENDPOINTS,
 )

@@ -12,7 +12,7 @@ from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
 from magistrate.core.errors import Absent
 from magistrate.core.values import DIGEST
-from magistrate.engine import audit
+from magistrate.engine import audit, pulling
 from magistrate.keys.pins import Pin
 from magistrate.store import Row
 
@@ -82,7 +82,7 @@ async def keys(visit: Visit) -> Response:
         ).plain()
         for role, key in signers
     ]
-    return wire.reply({"items": pins, "next_cursor": None})
+    return wire.reply({"items": [*pins, *pulling.listed(house)], "next_cursor": None})
 
 
 def _bundle(row: Row) -> dict[str, Any]:
