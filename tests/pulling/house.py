@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import secrets
 import sys
+from pathlib import Path
 from typing import Any
 
 from magistrate.cli import pulling
 from magistrate.core.signature import Signer, signer_from_seed
 from magistrate.demo.cast import Cast, Local, story
-from magistrate.keys import files, kek
-from magistrate.keys.operator import Profile, save
+from magistrate.keys import files, kek, operator, private
 from tests.support.second_opa import TOKEN, fetched
 from tests.support.service import Service
 
@@ -23,6 +22,7 @@ class House(Service):
     """The service of `tests.support.service`, whose operators stay to sign."""
 
     cast: Cast
+    operators: list[str]
 
     def set_up(self) -> None:
         """Begin the ledger and enrol people, one observer among them who runs an OPA."""
@@ -37,18 +37,25 @@ class House(Service):
         assert self.now is not None
         code = re.search(r"operators setup (\S+)", self.now.told())
         assert code is not None
-        self.cast = Cast(people, lambda _, id_: Local(id_, signer_from_seed(secrets.token_bytes(32))))
+        self.operators = [one["id"] for one in people["operators"]]
+        folder = private.folder(self.root / "people", what="configuration")
+        lock = operator.lock(folder, self.root / "state", first_start=True)
+        self.cast = Cast(people, lambda type_, id_: Local(id_, _signer(type_, id_, folder, lock)))
         self.cast.enter()
         self.genesis = self.cast.begin(self.url, code[1])
         self.keys = {who: self.cast[who].do("profile")["api_key"] for who in (AGENT, OBSERVER, AUDITOR)}
-        for type_, who in (("observer", OBSERVER), ("auditor", AUDITOR)):
-            self._profile(type_, who)
+        for type_, who in (
+            ("observer", OBSERVER),
+            ("auditor", AUDITOR),
+            *(("operator", id_) for id_ in self.operators),
+        ):
+            self._profile(folder, type_, who)
 
-    def _profile(self, type_: str, who: str) -> None:
-        folder = self.root / "people"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        said = {"url": self.url, "origin": self.origin, "type": type_, "id": who, "key_file": "", "genesis": ""}
-        save(folder, who, Profile.model_validate({**said, "api_key": self.keys[who]}))
+    def _profile(self, folder: Path, type_: str, who: str) -> None:
+        said = {"url": self.url, "origin": self.origin, "type": type_, "id": who, "genesis": ""}
+        key_file = str(operator.path(folder, who)) if type_ == "operator" else ""
+        made = {**said, "key_file": key_file, "api_key": self.keys.get(who, "")}
+        operator.save(folder, who, operator.Profile.model_validate(made))
 
     @property
     def origin(self) -> str:
@@ -91,9 +98,14 @@ class House(Service):
         super().close()
 
 
-def printed(house: House, *words: str) -> tuple[int, str]:
-    """What a command of the observer's prints on its standard output."""
-    started = house.launched([sys.executable, "-m", "magistrate", "--profile", OBSERVER, "--url", house.url, *words])
+def _signer(type_: str, id_: str, folder: Path, lock: kek.Kek) -> Signer:
+    """Operators sign with keys the command line finds; whoever has an API key never signs."""
+    return operator.make(folder, id_, lock).signer if type_ == "operator" else signer_from_seed(bytes(32))
+
+
+def printed(house: House, *words: str, who: str = OBSERVER) -> tuple[int, str]:
+    """The exit code of a command, and what it printed on its standard output."""
+    started = house.launched([sys.executable, "-m", "magistrate", "--profile", who, "--url", house.url, *words])
     code = started.ended(60)
     return code, "".join(started.out)
 

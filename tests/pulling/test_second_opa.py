@@ -2,6 +2,7 @@
 
 import pytest
 
+from magistrate.cli import say
 from magistrate.core import canonical
 from tests.pulling import house as houses
 from tests.pulling.house import AGENT, AUDITOR, OBSERVER
@@ -111,6 +112,29 @@ def test_who_lists_the_announced_key_goes_through_a_rotation_and_who_does_not_ke
         with second_opa(configuration, house.keys[OBSERVER]) as fresh:
             fresh.says(LOADED if loads else "not found")
             assert fresh.empty() is not loads
+
+
+def test_operators_rotate_it_from_the_command_line(house):
+    announced = house.key("next")
+    first, second = house.operators[:2]
+    code, said = houses.printed(house, "keys", "rotate", "--role", "bundle", "--json", who=first)
+    assert code == say.WAITING
+    intent = canonical.load_object(said.encode(), limit=1 << 20)["intent"]["intent_id"]
+
+    assert houses.printed(house, "approvals", "approve", intent, "--yes", who=second)[0] == say.DONE
+    assert house.key("next") == announced  # approved is not done
+    assert houses.printed(house, "operators", "finish", intent, who=first)[0] == say.DONE
+
+    assert house.key("current")["key_id"] == announced["key_id"]
+
+
+def test_the_public_key_is_printed_as_opa_takes_it(house):
+    key = house.key("current")
+    for words in (("--role", "bundle"), ("--role", "bundle", "--format", "pem")):
+        assert houses.printed(house, "keys", "export", *words) == (say.DONE, key["pem"])
+    assert houses.printed(house, "keys", "export", "--role", "warrant")[1].startswith('{"key_id"')
+    for words in (("--role", "bundle", "--format", "pin"), ("--role", "warrant", "--format", "pem"), ("--role", "x")):
+        assert houses.printed(house, "keys", "export", *words) == (say.USAGE, "")
 
 
 def test_the_private_key_that_was_retired_is_gone(house):
