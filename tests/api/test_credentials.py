@@ -54,6 +54,12 @@ async def test_a_signed_request_is_let_in_once(home):
     assert (again.status_code, again.json()["code"]) == (401, "signature.replayed")
 
 
+def _other(signature):
+    """The signature with one of its letters exchanged, whichever stands there."""
+    name, sep, value = signature.partition("=:")
+    return f"{name}{sep}{'B' if value[0] == 'A' else 'A'}{value[1:]}"
+
+
 async def test_a_signature_holds_for_one_request_only(home):
     raw = canonical.canonical(proposal())
     signed = {"content-type": "application/json"} | home.signed(LEAD, "POST", "/v1/intents", raw)
@@ -65,7 +71,7 @@ async def test_a_signature_holds_for_one_request_only(home):
             "POST", "/v1/intents", content=raw, headers=signed | {"host": "localhost:8420"}
         ),
         "signature": home.http.build_request(
-            "POST", "/v1/intents", content=raw, headers=signed | {"signature": signed["signature"].replace("A", "B", 1)}
+            "POST", "/v1/intents", content=raw, headers=signed | {"signature": _other(signed["signature"])}
         ),
         "input": home.http.build_request(
             "POST",

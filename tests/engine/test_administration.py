@@ -216,12 +216,11 @@ async def test_a_quarantined_agent_is_released_by_an_approved_act_only(world):
     assert (await world.propose(RESTART)).warrant is not None
 
 
-@pytest.mark.parametrize("action", ["key.rotate", "opa.accept", "bundle.activate", "data.erase"])
+@pytest.mark.parametrize("action", ["key.rotate", "opa.accept", "data.erase"])
 async def test_what_this_version_cannot_carry_out_is_refused_and_uses_nothing(shared, action):
     parameters = {
         "key.rotate": {"role": "warrant"},
         "opa.accept": {"version": "1.22.2", "sha256": "sha256:" + "0" * 64},
-        "bundle.activate": {"digest": "sha256:" + "0" * 64, "live_warrants": "keep"},
         "data.erase": {"intent": "int-1"},
     }[action]
     shown = await shared.administer(action, parameters)

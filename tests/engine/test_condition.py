@@ -15,8 +15,10 @@ from tests.support.world import DEPLOY, RESTART, SQL, beneath, refund
 async def another_activation(world):
     """The active bundle is put on record anew: another author, the same rules."""
     active = world.row("installation", "active")
-    body = {"digest": active.data["bundle"], "sequence": active.data["sequence"], "author": "somebody"}
-    await world.house.commit(lambda txn: txn.append("bundle", "bundle", "active", (), body, "magistrate/bundle/v1"))
+    digest, sequence = active.data["bundle"], active.data["sequence"]
+    promotion = {"digest": digest, "sequence": sequence, "author": "somebody", "live_warrants": "keep", "intent_id": ""}
+    body = {"event": "activated", "promotion": promotion}
+    await world.house.commit(lambda txn: txn.append("bundle", digest, "active", (), body, "magistrate/bundle/v1"))
 
 
 async def shut_and_open(world):

@@ -10,6 +10,7 @@ from magistrate.engine import arming, deadlines, gateway, halting, opening, rout
 from magistrate.engine.installation import Word
 from magistrate.executors import Outcome
 from magistrate.policy.binary import Binary
+from magistrate.policy.sidecar import Sidecar
 from magistrate.store.reads import Reader
 from tests.support import world as worlds
 from tests.support.world import CASCADE, DEPLOY, HANDOVER, RESTART, batch, image, opened, until
@@ -333,6 +334,26 @@ async def test_three_silences_in_a_row_shut_the_gate_and_one_answer_opens_it(wor
     assert await arming.check(house, missed) == 0
     assert world.state("installation", "gate") == "armed"
     assert [e.state for e in world.entries("alert")][-2:] == ["open", "closed"]
+
+
+@pytest.mark.parametrize("code", ["opa.bundle", "opa.version", "opa.eval_error", "opa.undefined"])
+async def test_an_answer_that_is_none_of_ours_shuts_the_gate_at_once_with_one_alert(world, monkeypatch, code):
+    """From another bundle, of another OPA, an error, nothing: each is an answer, and a wrong one."""
+    ask, start = Sidecar.ask, world.size
+
+    async def another(*_, **__):
+        raise NoAnswer(code, "not ours")
+
+    monkeypatch.setattr(Sidecar, "ask", another)
+    for _ in range(3):
+        assert await arming.check(world.house) == 0
+        assert world.state("installation", "gate") == "disarmed"
+    monkeypatch.setattr(Sidecar, "ask", ask)
+    for _ in range(3):
+        await arming.check(world.house)
+
+    assert world.kinds(start) == ["arming", "alert", "arming", "alert"]
+    assert world.state("alerts", "alr-gate.disarmed-gate") == "closed"
 
 
 async def test_one_wrong_canary_shuts_the_gate_at_once(world, monkeypatch):

@@ -191,16 +191,139 @@ async def test_an_operator_that_no_approved_act_made(world):
     assert await invalid(world, "administration.floor")
 
 
-@pytest.mark.parametrize("kind", ["agent", "observer", "bundle", "key"])
+@pytest.mark.parametrize("kind", ["agent", "observer", "key"])
 async def test_anything_else_that_no_approved_act_made(world, kind):
     body = {
         "agent": {"event": "released", "agent": {"id": "bot"}, "credential": {}, "because": ""},
         "observer": {"event": "enrolled", "observer": {"id": "m", "type": "observer", "owner": ""}, "credential": {}},
-        "bundle": {"digest": "sha256:" + "0" * 64, "sequence": 9, "author": ""},
         "key": {"role": "warrant", "public_key": "00"},
     }[kind]
     await append(world, kind, "m", "active", body)
     assert await invalid(world, "administration.floor")
+
+
+OTHER = "sha256:" + "0" * 64
+
+
+def promotion(world, intent, **change):
+    """The promotion of the act's bundle, signed by the policy key: a lying service has it."""
+    row = world.row("intents", intent["intent_id"])
+    genesis = world.row("installation", "genesis").data
+    said = {
+        "type": "magistrate/promotion/v1",
+        "origin": world.house.origin,
+        "digest": intent["parameters"]["digest"],
+        "sequence": 1_000_000,
+        "contract": 1,
+        "previous": world.house.active(),
+        "engine": OTHER,
+        "templates": OTHER,
+        "capabilities": genesis["capabilities"],
+        "opa": {name: genesis["opa"][name] for name in ("version", "sha256")},
+        "built": {"tests": 0, "coverage": 0},
+        "author": "emma",
+        "intent_id": intent["intent_id"],
+        "intent_digest": row.data["intent_digest"],
+        "approvals": [given["digest"] for given in row.data["approvals"]],
+        "live_warrants": "keep",
+        "at": moment(world.house.now()),
+        "key_id": world.house.keys.policy.key_id,
+        **change,
+    }
+    return sign_document(said, world.house.keys.policy)
+
+
+async def _taken(world, author):
+    built = {"tests": 0, "coverage": 0}
+    said = {"event": "taken", "sequence": 1_000_000, "contract": 1, "author": author, "built": built}
+    await world.house.commit(lambda txn: txn.append("bundle", OTHER, "archived", body=said))
+
+
+async def _activation(world, author="emma"):
+    """An approved act about a bundle that somebody took in, admitted, and not yet carried out."""
+    await _taken(world, author)
+    leaf = await approved(world, "bundle.activate", {"digest": OTHER, "live_warrants": "keep"})
+    intent = world.entries("intent")[-1].content()["intent"]
+    return intent, leaf
+
+
+async def test_a_promotion_without_an_approved_act(world):
+    intent, _ = await _activation(world)
+    await append(world, "bundle", OTHER, "active", {"event": "activated", "promotion": promotion(world, intent)})
+    assert await invalid(world, "administration.floor")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"origin": "acme/other"}, "promotion.other"),
+        ({"previous": OTHER}, "promotion.other"),
+        ({"sequence": 1}, "bundle.older"),
+        ({"intent_digest": OTHER}, "promotion.other"),
+        ({"approvals": []}, "promotion.other"),
+        ({"author": "ben"}, "promotion.author"),
+        ({"digest": "sha256:" + "1" * 64}, "promotion.other"),
+    ],
+)
+async def test_a_promotion_that_says_something_else_than_the_record(world, change, code):
+    intent, leaf = await _activation(world)
+    body = {"event": "activated", "promotion": promotion(world, intent, **change)}
+    await append(world, "bundle", OTHER, "active", body, [leaf])
+    assert await invalid(world, code)
+
+
+async def test_a_promotion_that_nobody_signed(world):
+    intent, leaf = await _activation(world)
+    body = {"event": "activated", "promotion": {**promotion(world, intent), "signature": ""}}
+    await append(world, "bundle", OTHER, "active", body, [leaf])
+    assert await invalid(world, "promotion.unsigned")
+
+
+async def test_a_promotion_signed_by_another_key_of_the_installation(world):
+    intent, leaf = await _activation(world)
+    unsigned = {name: value for name, value in promotion(world, intent).items() if name != "signature"}
+    key = world.house.keys.warrant
+    body = {"event": "activated", "promotion": sign_document({**unsigned, "key_id": key.key_id}, key)}
+    await append(world, "bundle", OTHER, "active", body, [leaf])
+    assert await invalid(world, "signature.key_id")
+
+
+async def test_a_bundle_that_its_own_author_approved(world):
+    """The bundle named no author when it was approved: who approved it hands it in afterwards."""
+    parameters = {"digest": OTHER, "live_warrants": "keep"}
+    await _taken(world, "")
+    leaf = await approved(world, "bundle.activate", parameters)
+    intent = world.entries("intent")[-1].content()["intent"]
+    given = [given["operator"] for given in world.row("intents", intent["intent_id"]).data["approvals"]]
+    author = next(one for one in given if one != intent["proposer"]["id"])
+    body = {"event": "activated", "promotion": promotion(world, intent, author=author)}
+    await append(world, "bundle", OTHER, "active", body, [leaf])
+    assert await invalid(world, "promotion.author")
+
+
+async def test_a_decision_by_a_bundle_that_was_not_in_force(world):
+    """A service that asks a bundle of its own choice."""
+    shown = await world.propose(RESTART)
+    said = world.entries("decision", shown.intent["intent_id"])[0].content()
+    proposed = _proposed(shown)
+    digest = decisions.decision_digest(
+        intent_digest=proposed["intent_digest"], bundle=OTHER, round_=said["round"], terms=said["terms"]
+    )
+    body = {**said, "bundle": OTHER, "decision_digest": digest, "reserves": []}
+    await append(world, "intent", "int-other", "proposed", proposed)
+    await append(world, "decision", "int-other", "waiting", body)
+    assert await invalid(world, "decision.bundle")
+
+
+def _proposed(shown):
+    intent = {**shown.intent, "intent_id": "int-other"}
+    return {
+        "intent": intent,
+        "intent_digest": canonical.digest_of(intent),
+        "action_digest": canonical.digest_of(intent),
+        "subject": {"type": "", "id": ""},
+        "administration": False,
+    }
 
 
 async def approved(world, action, parameters):

@@ -97,6 +97,7 @@ def _values(name: str, schema: dict[str, Any]) -> Iterator[Any]:
 SAMPLES = (
     "plain",
     "1.2.3",
+    "OPS-7",
     "ann@acme.example",
     "secret:demo-credential",
     "2027-01-01T00:00:00Z",

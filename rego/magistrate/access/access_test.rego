@@ -56,6 +56,7 @@ _chain := {
 _acts := {
 	"agent.quarantine",
 	"alert.ack",
+	"bundle.accept",
 	"execution.halt",
 	"execution.reconcile",
 	"intent.cancel",
@@ -63,7 +64,10 @@ _acts := {
 }
 
 # What concerns the installation, and no chain.
-_house := {"auditor.list", "bundle.list", "bundle.pull", "metrics.show", "observer.list", "operator.list"}
+_house := {"auditor.list", "bundle.list", "bundle.pull", "metrics.show", "observer.list", "operator.list", "replay.run"}
+
+# What an operator alone says of the installation.
+_words := {"bundle.take", "recovery.clock"}
 
 _known := {verb |
 	some type
@@ -73,7 +77,7 @@ _known := {verb |
 }
 
 test_the_table_knows_these_verbs_and_no_other if {
-	_known == (((_lists | _open) | (_chain | _acts)) | _house) | {"bundle.show", "recovery.clock"}
+	_known == (((_lists | _open) | (_chain | _acts)) | (_house | _words)) | {"bundle.show"}
 }
 
 test_a_refusal_says_why_and_what_to_do if {
@@ -112,7 +116,7 @@ test_an_agent_takes_back_what_it_asked_for if {
 }
 
 test_an_agent_does_nothing_else if {
-	every verb in (_acts - {"intent.cancel"}) | (_house | {"bundle.show", "recovery.clock"}) {
+	every verb in (_acts - {"intent.cancel"}) | ((_house | _words) | {"bundle.show"}) {
 		every relation in ["none", "own", "foreign"] {
 			_refused(_asked("agent", "active", verb, relation), "access.verb")
 		}
@@ -120,7 +124,7 @@ test_an_agent_does_nothing_else if {
 }
 
 test_a_quarantined_agent_does_nothing if {
-	every verb in _acts | (_house | {"bundle.show", "recovery.clock"}) {
+	every verb in _acts | ((_house | _words) | {"bundle.show"}) {
 		every relation in ["none", "own", "foreign"] {
 			_refused(_asked("agent", "quarantined", verb, relation), "access.verb")
 		}
@@ -129,14 +133,14 @@ test_a_quarantined_agent_does_nothing if {
 
 # observers
 
-test_an_observer_sees_where_the_installation_stands_and_pulls_the_bundle if {
+test_an_observer_sees_where_the_installation_stands if {
 	every verb in _open | {"bundle.pull"} {
 		_may(_asked("observer", "active", verb, "none"))
 	}
 }
 
 test_an_observer_sees_nothing_else if {
-	every verb in _known - (_open | {"bundle.pull"}) {
+	every verb in (_known - _open) - {"bundle.pull"} {
 		every relation in ["none", "own", "foreign"] {
 			_refused(_asked("observer", "active", verb, relation), "access.verb")
 		}
@@ -156,7 +160,7 @@ test_an_auditor_reads_everything if {
 }
 
 test_an_auditor_does_nothing if {
-	every verb in _acts | {"recovery.clock"} {
+	every verb in _acts | _words {
 		every relation in ["none", "own", "foreign"] {
 			_refused(_asked("auditor", "active", verb, relation), "access.verb")
 		}
@@ -166,7 +170,7 @@ test_an_auditor_does_nothing if {
 # operators
 
 test_an_operator_reads_everything_and_takes_away if {
-	every verb in (_lists | _open) | (_house | {"recovery.clock"}) {
+	every verb in (_lists | _open) | (_house | _words) {
 		_may(_asked("operator", "active", verb, "none"))
 	}
 	every verb in (_chain | _acts) | {"bundle.show"} {

@@ -36,6 +36,17 @@ tier contains reason.of(rego.metadata.rule())
 approval contains reason.asks(rego.metadata.rule(), _as_many_as_there_are(limits.shared)) if not _single
 
 # METADATA
+# title: Nobody's own policy comes into force on their word
+# description: An author who proposes signs as the proposer, like everybody who proposes; another's word is wanted too.
+# custom: {code: administration.author}
+approval contains reason.asks(rego.metadata.rule(), object.union(_as_many_as_there_are(limits.shared), _not_the_author)) if {
+	input.subject.type == "bundle"
+	input.author != input.proposer.id
+}
+
+_not_the_author := {"exclude": ["author"]}
+
+# METADATA
 # title: The proposer does not answer for the installation
 # custom: {code: administration.proposer, remedy: "an active operator with the role for it proposes"}
 deny contains reason.of(rego.metadata.rule()) if not _answers

@@ -54,6 +54,25 @@ test_an_act_nobody_listed_asks_for_two_operators if {
 	row.count == 2
 }
 
+_activation(proposer, author, operators) := object.union(
+	_asked("bundle.activate", proposer, {"type": "bundle", "id": "sha256:00"}, operators),
+	{"author": author},
+)
+
+test_the_author_of_a_bundle_does_not_approve_that_it_comes_into_force if {
+	limited := {"roles": ["admin"], "count": 2, "proof": "ed25519"}
+	_rows(_activation(_admin, "ben", 3)) == {limited, object.union(limited, {"exclude": ["author"]})}
+}
+
+test_an_author_who_proposes_signs_as_the_proposer if {
+	_rows(_activation(_admin, "ann", 3)) == {{"roles": ["admin"], "count": 2, "proof": "ed25519"}}
+}
+
+test_no_other_act_has_an_author if {
+	asked := object.union(_asked("key.rotate", _admin, {"type": "", "id": ""}, 3), {"author": "ben"})
+	_rows(asked) == {{"roles": ["admin"], "count": 2, "proof": "ed25519"}}
+}
+
 test_the_approval_says_why if {
 	some said in administration.approval with input as _asked("key.rotate", _admin, _newcomer, 2)
 	said.code == "administration.shared"

@@ -64,6 +64,15 @@ tier contains reason.of(rego.metadata.rule()) if {
 tier contains reason.of(rego.metadata.rule()) if input.intent.claims.context.risk in limits.risky
 
 # METADATA
+# title: Two fleets stand at once, and no ticket says why
+# custom: {code: deploys.ticket, floor: T2}
+tier contains reason.of(rego.metadata.rule()) if {
+	not _calm
+	input.intent.parameters.strategy == "blue-green"
+	not _ticketed
+}
+
+# METADATA
 # title: Whoever answers for releases looks at a wide change
 # custom: {code: deploys.lead}
 approval contains reason.asks(rego.metadata.rule(), limits.wide) if _wide
@@ -136,6 +145,8 @@ _modest if {
 	input.intent.parameters.replicas >= limits.fewest_replicas
 	input.intent.parameters.replicas <= limits.most_replicas
 }
+
+_ticketed if input.intent.parameters.ticket
 
 _open if _calm
 

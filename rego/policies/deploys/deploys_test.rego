@@ -143,6 +143,14 @@ test_scaling_in_staging_is_not if not _tiers(_scale("staging", 0))["deploys.scal
 
 test_only_scaling_is_looked_at_for_size if not _tiers(_deploy("prod"))["deploys.scale"]
 
+test_two_fleets_at_once_want_a_ticket_or_a_higher_tier if {
+	said := {"version": "2.0.0", "strategy": "blue-green"}
+	_tiers(_asked("service.deploy", "prod", said))["deploys.ticket"] == "T2"
+	not _tiers(_asked("service.deploy", "prod", object.union(said, {"ticket": "OPS-7"})))["deploys.ticket"]
+	not _tiers(_asked("service.deploy", "staging", said))["deploys.ticket"]
+	not _tiers(_asked("service.deploy", "prod", object.union(said, {"strategy": "rolling"})))["deploys.ticket"]
+}
+
 test_what_the_proposer_calls_risky_is_a_higher_tier if {
 	claimed := {"op": "add", "path": "/intent/claims/context/risk", "value": "high"}
 	_tiers(json.patch(_deploy("staging"), [claimed]))["deploys.risky"] == "T2"

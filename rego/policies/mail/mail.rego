@@ -21,12 +21,9 @@ tier contains reason.of(rego.metadata.rule()) if _domain
 tier contains reason.of(rego.metadata.rule()) if not _inside
 
 # METADATA
-# title: A long text leaves the house
+# title: A long text is sent, wherever it goes
 # custom: {code: mail.long, floor: T2}
-tier contains reason.of(rego.metadata.rule()) if {
-	not _inside
-	not _brief
-}
+tier contains reason.of(rego.metadata.rule()) if not _brief
 
 # METADATA
 # title: The recipient's domain is not on the list

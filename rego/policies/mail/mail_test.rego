@@ -31,7 +31,7 @@ _deviations(question) := said if {
 test_it_judges_mail if mail.governs == {"mail.send"}
 
 test_mail_within_the_house_is_the_lowest_tier if {
-	question := _mail("ann@ACME.example", "Hello", "a text as long as one likes")
+	question := _mail("ann@ACME.example", "Hello", "ten letter")
 	_tiers(question) == {"mail.any": "T0"}
 	_denials(question) == set()
 }
@@ -42,8 +42,9 @@ test_mail_to_a_partner_is_one_higher if {
 	_denials(question) == set()
 }
 
-test_a_long_text_to_a_partner_is_higher_still if {
+test_a_long_text_is_higher_still_wherever_it_goes if {
 	_tiers(_mail("bob@partner.example", "Hello", "ten letters"))["mail.long"] == "T2"
+	_tiers(_mail("ann@acme.example", "Hello", "ten letters"))["mail.long"] == "T2"
 }
 
 test_a_domain_off_the_list_is_refused if {

@@ -29,6 +29,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from magistrate.api import (
+    bundles,
     describe,
     events,
     executions,
@@ -66,6 +67,7 @@ ENDPOINTS: Final = (
     *warrants.ENDPOINTS,
     *people.ENDPOINTS,
     *records.ENDPOINTS,
+    *bundles.ENDPOINTS,
     *pulling.ENDPOINTS,
     *events.ENDPOINTS,
     *health.ENDPOINTS,
@@ -166,7 +168,7 @@ async def _received(porch: Porch, endpoint: Endpoint, request: Request) -> Visit
             "setup.required", "no operator has set this up yet", hint="magistrate operators setup CODE --id ID"
         )
     # 3.
-    raw = await wire.body(request, found)
+    raw = await wire.body(request, found, endpoint.most)
     # 4.
     principal, shown = (NOBODY, "") if endpoint.open else porch.auth.principal(request, found, raw)
     # 5.

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from magistrate import __version__
+from magistrate.api.bundles import Acceptance, Taken
 from magistrate.api.executions import Finding, Nothing
 from magistrate.api.intents import Because
 from magistrate.api.problems import MEDIA_TYPE
@@ -25,6 +26,7 @@ from magistrate.core.verification import Verification
 from magistrate.core.warrant import Warrant
 
 MODELS: Final[tuple[type[Document], ...]] = (
+    Acceptance,
     Approval,
     Because,
     Recovery,
@@ -38,6 +40,7 @@ MODELS: Final[tuple[type[Document], ...]] = (
     Reason,
     ReportClaim,
     Standing,
+    Taken,
     Terms,
     Verification,
     Warrant,
@@ -123,8 +126,10 @@ SCHEMAS: Final[Mapping[str, Any]] = {
             "decision": _nullable("Decision"),
             "approvals": {"type": "array", "items": {"type": "object"}},
             "warrant": _nullable("Warrant"),
+            "renewed": _object({}, after=TEXT, same_terms={"type": "boolean"}),
             "links": {"type": "object", "additionalProperties": TEXT},
-        }
+        },
+        activation={"type": "object"},
     ),
     "Warrant+": _object({"warrant": _ref("Warrant"), "state": TEXT, "uses_left": NUMBER, "intent_id": TEXT}),
     "Execution+": _object({"execution_id": TEXT, "warrant_id": TEXT, "state": TEXT, "holder": TEXT, "verdict": TEXT}),

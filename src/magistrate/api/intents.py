@@ -10,11 +10,11 @@ from magistrate.api import wire
 from magistrate.api.idempotency import once
 from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
-from magistrate.core.errors import Absent, Malformed
+from magistrate.core.errors import Absent, MagistrateError, Malformed
 from magistrate.core.lifecycle import INTENT
 from magistrate.core.state import warrant_of
 from magistrate.core.values import Document, Text, moment
-from magistrate.engine import approvals, audit, gateway
+from magistrate.engine import activation, approvals, audit, facts, gateway
 from magistrate.engine.gateway import Submitted
 from magistrate.engine.installation import Keep
 from magistrate.store import Row
@@ -71,8 +71,21 @@ def whole(visit: Visit, row: Row) -> dict[str, Any]:
             for given in row.data["approvals"]
         ],
         "warrant": warrant.data["warrant"] if warrant else None,
+        "renewed": row.data["renewed"],
+        **_activation(visit, row),
         "links": links(row.id, warrant=warrant is not None),
     }
+
+
+def _activation(visit: Visit, row: Row) -> dict[str, Any]:
+    """Of an act about a bundle: whose it is, and what it would change; for those who may see bundles."""
+    subject = row.data["subject"]
+    if subject["type"] != facts.BUNDLE or not visit.wide:
+        return {}
+    try:
+        return {"activation": activation.about(visit.house, subject["id"])}
+    except MagistrateError as lost:  # its file is gone or changed: whoever is to approve should know
+        return {"activation": {"digest": subject["id"], "error": lost.code}}
 
 
 def brief(row: Row) -> dict[str, Any]:

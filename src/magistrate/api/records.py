@@ -1,14 +1,13 @@
-"""The record: entries and their proofs, decisions, keys, bundles, the checkpoint, and where the installation stands."""
+"""The record: entries and their proofs, decisions, keys, the checkpoint, and where the installation stands."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from starlette.responses import Response
 
 from magistrate.api import wire
-from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
 from magistrate.core.errors import Absent
 from magistrate.core.values import DIGEST
@@ -85,27 +84,6 @@ async def keys(visit: Visit) -> Response:
     return wire.reply({"items": [*pins, *pulling.listed(house)], "next_cursor": None})
 
 
-def _bundle(row: Row) -> dict[str, Any]:
-    return {"digest": row.id, "state": row.state, "sequence": row.data["sequence"]}
-
-
-async def bundles(visit: Visit) -> Response:
-    await visit.hold("bundle.list")
-    return await page(visit, "bundles", _bundle, states=("active", "retired"), owned=False)
-
-
-async def bundle(visit: Visit) -> Response:
-    """The bundle's file, byte for byte: its name is its digest, so it never changes."""
-    digest = visit.param("digest")
-    await visit.hold("bundle.show", relation="foreign", type_="bundle", id_=digest)
-    if _DIGEST.fullmatch(digest) is None or visit.house.store.row("bundles", digest) is None:
-        raise Absent("bundle.unknown", "no such bundle", hint="magistrate policy ls")
-    headers = {"etag": f'"{digest}"', "cache-control": "private, no-cache"}
-    if visit.fields.get(b"if-none-match", b"").decode("latin-1") == headers["etag"]:
-        return Response(None, 304, headers)
-    return Response(visit.house.bundle(digest).raw, 200, headers, "application/gzip")
-
-
 async def checkpoint(visit: Visit) -> Response:
     await visit.hold("checkpoint.show")
     return Response(audit.checkpoint(visit.house), 200, None, "text/plain; charset=utf-8")
@@ -144,16 +122,6 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/v1/entries/{id}/proof", proof, "An entry and its inclusion proof", ((200, "Proof"),)),
     Endpoint("GET", "/v1/decisions/{id}", decision, "A decision entry, by index or leaf hash", ((200, "Entry"),)),
     Endpoint("GET", "/v1/keys", keys, "Public keys; never trusted by a verifier", ((200, "Page"),)),
-    Endpoint("GET", "/v1/bundles", bundles, "List bundles", ((200, "Page"),), query=("state", "limit", "cursor")),
-    Endpoint(
-        "GET",
-        "/v1/bundles/{digest}",
-        bundle,
-        "A bundle's file",
-        ((200, ""), (304, "")),
-        headers=("If-None-Match",),
-        media="application/gzip",
-    ),
     Endpoint("GET", "/v1/status", status, "Where the installation stands", ((200, "Object"),)),
     Endpoint("GET", "/checkpoint", checkpoint, "The newest signed checkpoint", ((200, ""),), media="text/plain"),
     Endpoint("GET", "/openapi.json", description, "This description", ((200, "Object"),)),

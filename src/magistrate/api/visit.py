@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from magistrate.api.auth import Authenticator
 from magistrate.api.metrics import Metrics
+from magistrate.core import canonical
 from magistrate.core.errors import Absent
 from magistrate.engine import access
 from magistrate.engine.installation import Asked, Installation, Principal, Word
@@ -115,5 +116,6 @@ class Endpoint:
     open: bool = False  # no credential
     early: bool = False  # answers before genesis
     empty: bool = False  # the body may be left out
+    most: int = canonical.MAX_INPUT  # bytes of a body
     media: str = "application/json"
     extra: Mapping[str, Any] = field(default_factory=dict)

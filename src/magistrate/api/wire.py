@@ -54,8 +54,8 @@ def fields(request: Request) -> dict[bytes, bytes]:
     return found
 
 
-async def body(request: Request, found: Mapping[bytes, bytes]) -> bytes:
-    """The raw body, at most 64 KiB of it, within ten seconds.
+async def body(request: Request, found: Mapping[bytes, bytes], most: int = canonical.MAX_INPUT) -> bytes:
+    """The raw body, at most `most` bytes of it, within ten seconds.
 
     Raises:
         Malformed: `input.too_large`, before the rest is read; `input.slow`; `input.encoding` when it is compressed.
@@ -65,15 +65,15 @@ async def body(request: Request, found: Mapping[bytes, bytes]) -> bytes:
         return b""
     if found.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Malformed("input.encoding", "a body is sent as it is, without a content encoding")
-    if length.isdigit() and int(length[:20]) > canonical.MAX_INPUT:
-        _too_large()
+    if length.isdigit() and int(length[:20]) > most:
+        _too_large(most)
     raw = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 raw += chunk
-                if len(raw) > canonical.MAX_INPUT:
-                    _too_large()
+                if len(raw) > most:
+                    _too_large(most)
     except TimeoutError:
         raise Malformed("input.slow", f"the body did not arrive within {BODY_SECONDS:g} s") from None
     except ClientDisconnect:
@@ -81,8 +81,8 @@ async def body(request: Request, found: Mapping[bytes, bytes]) -> bytes:
     return bytes(raw)
 
 
-def _too_large() -> None:
-    raise Malformed("input.too_large", f"a body holds at most {canonical.MAX_INPUT} bytes")
+def _too_large(most: int) -> None:
+    raise Malformed("input.too_large", f"a body holds at most {most} bytes")
 
 
 def hold_json(found: Mapping[bytes, bytes]) -> None:
@@ -98,13 +98,13 @@ def hold_json(found: Mapping[bytes, bytes]) -> None:
         )
 
 
-def read(model: type[D], raw: bytes) -> D:
+def read(model: type[D], raw: bytes, most: int = canonical.MAX_INPUT) -> D:
     """The document a body holds; an empty body is an empty object.
 
     Raises:
         Malformed: it does not parse strictly, or has another shape.
     """
-    return parse(model, canonical.canonical(canonical.load_object(raw or b"{}")))
+    return parse(model, canonical.canonical(canonical.load_object(raw or b"{}", limit=most)))
 
 
 def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from magistrate.cli import say
+from magistrate.cli import activating, say
 from magistrate.cli.me import Json, Reason, State, me, read_json, sub
 from magistrate.client import Client, operator
 
@@ -156,6 +156,9 @@ def _speak(id_: str, verdict: str, reason: str, narrowing: dict[str, Any], *, ye
     name, signer = who.operator()
     shown = who.client.get(f"/v1/intents/{id_}")
     if not yes:
+        _tell_renewed(shown)
+        if "activation" in shown:
+            activating.tell(shown["activation"])
         say.words("You are about to sign this:")
         say.words("\n".join(say.lines(shown)))
         typer.confirm("Sign?", abort=True, err=True)
@@ -168,6 +171,14 @@ def _speak(id_: str, verdict: str, reason: str, narrowing: dict[str, Any], *, ye
         _tell(answer)
     outcome = answer["decision"]["standing"]["outcome"]
     raise typer.Exit(say.DONE if verdict == "deny" else say.OUTCOMES[outcome])
+
+
+def _tell_renewed(shown: dict[str, Any]) -> None:
+    """What was approved before counts no more: whether it would be approved for the same now."""
+    renewed = shown["renewed"]
+    if renewed:
+        same = "the same terms as before" if renewed["same_terms"] else "OTHER TERMS THAN BEFORE"
+        say.words(f"This is round {shown['decision']['round']}, asked anew, on {same}; earlier approvals do not count.")
 
 
 @approvals.command("watch")

@@ -90,7 +90,7 @@ def add_operator(
 
     Example: magistrate operators add omar.json --role release-manager
     """
-    _administer("operator.enrol", {**read_object(file), "roles": role}, reason, as_json=as_json)
+    administer("operator.enrol", {**read_object(file), "roles": role}, reason, as_json=as_json)
 
 
 @operators.command("suspend")
@@ -99,7 +99,7 @@ def suspend(id_: Annotated[str, typer.Argument(metavar="ID")], reason: Reason, a
 
     Example: magistrate operators suspend omar --reason "left the team"
     """
-    _administer("operator.suspend", {"operator": id_}, reason, as_json=as_json)
+    administer("operator.suspend", {"operator": id_}, reason, as_json=as_json)
 
 
 @operators.command("roles")
@@ -113,7 +113,7 @@ def roles(
 
     Example: magistrate operators roles omar --role dba --role release-manager
     """
-    _administer("operator.roles", {"operator": id_, "roles": role}, reason, as_json=as_json)
+    administer("operator.roles", {"operator": id_, "roles": role}, reason, as_json=as_json)
 
 
 @operators.command("finish")
@@ -136,9 +136,10 @@ def operators_ls(as_json: Json = False) -> None:
     say.table(rows, ("id", "state", "roles", "key_id"), as_json=as_json)
 
 
-def _administer(
+def administer(
     action: str, parameters: dict[str, Any], reason: str, *, as_json: bool, who: places.Me | None = None
 ) -> None:
+    """Propose and sign an act, carry it out if nobody else is wanted, and say where it stands."""
     who = who or me()
     name, signer = who.operator()
     done = operator.administer(
@@ -213,7 +214,7 @@ def release(id_: Annotated[str, typer.Argument(metavar="ID")], reason: Reason, a
 
     Example: magistrate agents release deploy-bot --reason "the cause was found"
     """
-    _administer("agent.release", {"agent": id_}, reason, as_json=as_json)
+    administer("agent.release", {"agent": id_}, reason, as_json=as_json)
 
 
 @agents.command("ls")
@@ -299,7 +300,7 @@ def _enrol(
     at = _keep(who, type_, id_, key, out)  # kept first: a key that is lost cannot be shown again
     say.words(f"the API key lies in {at}; it works once the act is carried out")
     try:
-        _administer(action, parameters, reason, as_json=as_json, who=who)
+        administer(action, parameters, reason, as_json=as_json, who=who)
     except (Malformed, Refused, Conflict, typer.Exit) as end:
         if before is not None:
             _put_back(id_, before, waits=isinstance(end, typer.Exit) and end.exit_code == say.WAITING)
@@ -375,7 +376,7 @@ def rotate(
 
     Example: magistrate keys rotate --role bundle
     """
-    _administer("key.rotate", {"role": role}, reason, as_json=as_json)
+    administer("key.rotate", {"role": role}, reason, as_json=as_json)
 
 
 @keys.command("pin")

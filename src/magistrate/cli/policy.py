@@ -59,7 +59,11 @@ def ls(as_json: Json = False) -> None:
 
     Example: magistrate policy ls
     """
-    say.table(me().client.get("/v1/bundles")["items"], ("digest", "sequence", "state"), as_json=as_json)
+    say.table(
+        me().client.get("/v1/bundles")["items"],
+        ("digest", "sequence", "state", "author", "activated_at"),
+        as_json=as_json,
+    )
 
 
 @opa.command("which")

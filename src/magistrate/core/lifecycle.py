@@ -26,7 +26,13 @@ VERIFICATION = {
     "inconclusive": {"conforming", "deviating", "inconclusive"},  # conforming only while provisional: see `verdict`
     "conforming": {"deviating", "conforming"},
 }
+BUNDLE = {
+    "archived": {"active"},
+    "active": {"retired"},
+    "retired": {"active"},  # by `policy recover` alone: a promotion never goes back
+}
 TABLES = {
+    "bundle": BUNDLE,
     "intent": INTENT,
     "warrant": WARRANT,
     "execution": EXECUTION,

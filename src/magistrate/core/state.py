@@ -83,7 +83,14 @@ def _genesis(view: View, entry: EntryLike) -> None:
         "installation",
         "active",
         state="active",
-        data={"bundle": said["bundle"], "sequence": said["sequence"], "highest": said["sequence"], "author": ""},
+        data={
+            "bundle": said["bundle"],
+            "sequence": said["sequence"],
+            "highest": said["sequence"],
+            "author": "",
+            "leaf": entry.leaf_digest,
+            "revoke": "",
+        },
     )
     view.put("installation", "gate", state="disarmed", data={"because": "start"})
     view.put("installation", "people", state="counted", data={"operators": 1})
@@ -91,7 +98,7 @@ def _genesis(view: View, entry: EntryLike) -> None:
         "bundles",
         said["bundle"],
         state="active",
-        data={"sequence": said["sequence"], "contract": said["contract"], "activated_at": entry.at},
+        data={**_BUNDLE, "sequence": said["sequence"], "contract": said["contract"], "activated_at": entry.at},
     )
     view.put("operators", first["id"], state="active", data={**first, "enrolled_at": entry.at})
     _begin_count(view, "operator", first["id"])
@@ -116,6 +123,7 @@ def _intent(view: View, entry: EntryLike) -> None:
             "round": 0,
             "approvals": [],
             "warrant_id": "",
+            "renewed": {},
         },
     )
     _count_open(view, intent["proposer"], 0)
@@ -142,6 +150,7 @@ def _decision(view: View, entry: EntryLike) -> None:
     data = dict(row.data)
     if said["round"] != data["round"]:
         data["approvals"] = []
+        data["renewed"] = _renewed(row, said)
     data.update(
         round=said["round"],
         round_began=said["round_began"],
@@ -168,6 +177,13 @@ def _decision(view: View, entry: EntryLike) -> None:
             due=entry.at,
             data={"amount": share["amount"], "open": share["uses"], "committed": 0, "warrant_id": warrant_id},
         )
+
+
+def _renewed(row: RowLike, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Why a further round began, and whether those who approved before would now approve the same; {} at the first."""
+    if not row.data["round"]:
+        return {}
+    return {"after": row.data["bundle"], "same_terms": said["terms"] == row.data["terms"]}
 
 
 def _approval(view: View, entry: EntryLike) -> None:
@@ -413,25 +429,47 @@ def _arming(view: View, entry: EntryLike) -> None:
     view.put("installation", "gate", state=entry.state, data=entry.content())
 
 
+_BUNDLE: Mapping[str, Any] = {"author": "", "built": {"tests": 0, "coverage": 0}, "accepted": [], "activated_at": 0}
+
+
 def _bundle(view: View, entry: EntryLike) -> None:
     said = entry.content()
-    if entry.state == "active":
-        before = _must(view, "installation", "active")
-        old = view.row("bundles", before.data["bundle"])
-        if old is not None and before.data["bundle"] != said["digest"]:
-            _keep(view, "bundles", before.data["bundle"], old, state="retired")
-        view.put(
-            "installation",
-            "active",
-            state="active",
-            data={
-                "bundle": said["digest"],
-                "sequence": said["sequence"],
-                "highest": max(before.data["highest"], said["sequence"]),
-                "author": said["author"],
-            },
-        )
-    view.put("bundles", said["digest"], state=entry.state, data={**said, "at": entry.at})
+    if said["event"] == "taken":
+        data = {**_BUNDLE, **{name: said[name] for name in ("sequence", "contract", "author", "built")}}
+        view.put("bundles", entry.subject, state="archived", data={**data, "taken_at": entry.at})
+    elif said["event"] == "accepted":
+        row = _must(view, "bundles", entry.subject)
+        given = {name: said[name] for name in ("against", "codes", "by", "reason")}
+        _keep(view, "bundles", entry.subject, row, accepted=[*row.data["accepted"], given])
+    else:
+        promotion = said["promotion"]
+        revoke = promotion["intent_id"] if promotion["live_warrants"] == "revoke" else ""
+        _activate(view, entry, promotion, author=promotion["author"], revoke=revoke)
+
+
+def _activate(view: View, entry: EntryLike, bundle: Mapping[str, Any], *, author: str, revoke: str = "") -> None:
+    """A bundle comes into force, and the one before it retires. `revoke` names the act that ends what lived before."""
+    before = _must(view, "installation", "active")
+    old = _must(view, "bundles", before.data["bundle"])
+    _keep(view, "bundles", before.data["bundle"], old, state=advance("bundle", old.state, "retired"))
+    digest = bundle["digest"]
+    row = view.row("bundles", digest)
+    known = dict(row.data) if row else {**_BUNDLE, "sequence": bundle["sequence"], "contract": bundle["contract"]}
+    state = advance("bundle", row.state if row else "archived", "active")
+    view.put("bundles", digest, state=state, data={**known, "activated_at": entry.at})
+    view.put(
+        "installation",
+        "active",
+        state="active",
+        data={
+            "bundle": digest,
+            "sequence": bundle["sequence"],
+            "highest": max(before.data["highest"], bundle["sequence"]),
+            "author": author,
+            "leaf": entry.leaf_digest,
+            "revoke": revoke,
+        },
+    )
 
 
 def _agent(view: View, entry: EntryLike) -> None:
@@ -488,6 +526,8 @@ def _observer(view: View, entry: EntryLike) -> None:
 def _recovery(view: View, entry: EntryLike) -> None:
     said = entry.content()
     view.put("installation", f"recovery/{said['what']}", state="recovered", data={**said, "at": entry.at})
+    if said["what"] == "bundle":
+        _activate(view, entry, said["bundle"], author="")
 
 
 def _key(view: View, entry: EntryLike) -> None:

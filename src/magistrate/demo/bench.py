@@ -23,6 +23,7 @@ from typing import Any
 from magistrate.client import Client, Credential
 from magistrate.core import canonical
 from magistrate.core.errors import Broken
+from magistrate.demo import bench_activation
 from magistrate.demo.cast import story
 from magistrate.keys import operator
 from magistrate.policy.binary import Binary
@@ -32,6 +33,7 @@ from magistrate.policy.sidecar import Sidecar
 FLIGHTS = (1, 16)
 WARM_SECONDS = 0.5
 START_SECONDS = 60.0
+EXCHANGE_SECONDS = 2.0  # the exchange takes about one of them
 REDEEMED = 240  # warrants' uses prepared for the redeem measure
 
 
@@ -50,6 +52,16 @@ def measure(binary: Binary, *, seconds: float = 3.0) -> dict[str, Any]:
             _beside(baseline[n], _run(drive, service.intents(), n, seconds), "intent_to_warrant", n) for n in FLIGHTS
         ]
         measures += [_beside(baseline[n], _run(drive, service.redemptions(), n, 60.0), "redeem", n) for n in FLIGHTS]
+        asked = service.intents()
+        measures.append(
+            bench_activation.measured(
+                lambda n: drive(**asked, in_flight=bench_activation.IN_FLIGHT, seconds=n),
+                binary,
+                base,
+                service.url,
+                seconds=EXCHANGE_SECONDS,
+            )
+        )
         peak = service.peak_mb()
     if ceiling["per_second"] < 2 * baseline[16]["per_second"]:
         raise Broken("bench.generator", f"the generator reaches {ceiling['per_second']:.0f}/s: too slow to tell")
@@ -160,10 +172,10 @@ class _Service:
         self._folder = folder
         said = story()["bench"]
         profile = operator.profile(folder / "people", said["agent"])
-        self._url = profile.url
-        self._host, self._port = self._url.removeprefix("http://").split(":")
+        self.url = profile.url
+        self._host, self._port = self.url.removeprefix("http://").split(":")
         self._headers = {"Authorization": f"Bearer {profile.api_key}", "Host": f"{self._host}:{self._port}"}
-        self._client = Client(self._url, Credential(api_key=profile.api_key))
+        self._client = Client(self.url, Credential(api_key=profile.api_key))
         self._intent = said["intent"]
 
     def question(self) -> tuple[bytes, Bundle]:

@@ -15,6 +15,8 @@ ACTING = (
     "execution.reconcile",
     "agent.quarantine",
     "alert.ack",
+    "bundle.accept",
+    "bundle.take",
     "recovery.clock",
 )
 NARROWING = ("intent.cancel", "warrant.revoke", "execution.halt", "agent.quarantine")

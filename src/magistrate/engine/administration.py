@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from magistrate.core.administration import hold_possession
 from magistrate.core.errors import Absent, Conflict, Refused
 from magistrate.core.values import unix
-from magistrate.engine import pulling
+from magistrate.engine import activation, pulling
 from magistrate.engine.installation import Installation
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
+Change = tuple[str, str, str, dict[str, Any]]  # entry kind, subject, the state it enters, body
+Act = Callable[[Installation, Txn, dict[str, Any]], Change]
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-def carry_out(house: Installation, txn: Txn, intent: dict[str, Any], admission: str) -> dict[str, Any]:
+async def prepared(house: Installation, intent: Mapping[str, Any]) -> Act:
+    """What carries the act out, once all that cannot be done inside a transaction is done.
+
+    Raises:
+        MagistrateError: the act cannot be done; says why.
+    """
+    if intent["action"] == "bundle.activate":
+        return (await activation.ready(house, intent)).act
+    act = _ACTS.get(intent["action"])
+    if act is None:
+        raise Refused("administration.not_here", f"{intent['action']} is not something this version can carry out")
+    return act
+
+
+def carry_out(house: Installation, txn: Txn, act: Act, intent: dict[str, Any], admission: str) -> dict[str, Any]:
     """Do the act; what is returned stands in its report. Raising undoes the whole step: no use is consumed.
 
     `admission` is the leaf of the entry that admitted it: what the act changes names it as its parent, so that an
@@ -26,9 +42,6 @@ def carry_out(house: Installation, txn: Txn, intent: dict[str, Any], admission: 
     Raises:
         Refused, Conflict, Absent: the act cannot be done; says why.
     """
-    act = _ACTS.get(intent["action"])
-    if act is None:
-        raise Refused("administration.not_here", f"{intent['action']} is not something this version can carry out")
     kind, id_, state, body = act(house, txn, intent)
     txn.append(
         kind=kind,
@@ -40,9 +53,6 @@ def carry_out(house: Installation, txn: Txn, intent: dict[str, Any], admission: 
         chain=intent["intent_id"],
     )
     return {"id": id_, "state": state}
-
-
-Change = tuple[str, str, str, dict[str, Any]]  # entry kind, subject, the state it enters, body
 
 
 def _credential(txn: Txn, said: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +166,7 @@ def _rotate_key(house: Installation, txn: Txn, intent: dict[str, Any]) -> Change
     return "key", role, "current", pulling.rotated(house, txn)
 
 
-_ACTS: dict[str, Callable[[Installation, Txn, dict[str, Any]], Change]] = {
+_ACTS: dict[str, Act] = {
     "operator.enrol": _enrol_operator,
     "operator.suspend": _suspend_operator,
     "operator.roles": _operator_roles,

@@ -50,7 +50,7 @@ async def _act(
     _hold_standing(house, seen, principal, row, given, statement, now)
     if statement.verdict == "approve":
         house.hold_issuing()
-    asker = _Asker(house, seen, row, now)
+    asker = Asker(house, seen, row, now)
     heard = [*_standing(seen, row, statement.operator), _heard(house, given, statement)]
     try:
         asked, new_round = await asker.all(principal, plain, heard)
@@ -65,7 +65,8 @@ async def _act(
         raise no
     counted = [] if new_round else [a for a in heard if a["expires_at"] > now]  # Rego has dropped the others as well
     ruling = asker.ruling(asked, counted, new_round=new_round)
-    _hold_rounds(ruling, statement, new_round=new_round)
+    if new_round:
+        _hold_new_round(ruling, statement)
     if statement.verdict == "approve":
         house.hold_issuing()
 
@@ -96,11 +97,17 @@ def _standing(seen: Seen, row: Row, speaker: str) -> list[dict[str, Any]]:
     return standing
 
 
-def _hold_rounds(ruling: Ruling, statement: approvals.Statement, *, new_round: bool) -> None:
-    """A denial is final, whatever the terms are now; and rounds do not go on for ever."""
-    if new_round and statement.verdict == "deny":
+def _hold_new_round(ruling: Ruling, statement: approvals.Statement) -> None:
+    """A denial is final, whatever the terms are now."""
+    if statement.verdict == "deny":
         ruling.deny("approval.denied", statement.reason)
-    elif ruling.round > ROUNDS:
+    else:
+        hold_rounds(ruling)
+
+
+def hold_rounds(ruling: Ruling) -> None:
+    """Rounds do not go on for ever: the one after the last is a denial."""
+    if ruling.round > ROUNDS:
         ruling.deny("rounds.exhausted", "the terms changed in five rounds")
 
 
@@ -202,21 +209,28 @@ def _hold_standing(
     )
 
 
-class _Asker:
-    """The two questions of an approval, over one set of seen facts."""
+class Asker:
+    """The questions about a waiting intent under the bundle in force, over one set of seen facts."""
 
     def __init__(self, house: Installation, seen: Seen, row: Row, now: int) -> None:
         self._house, self._seen, self._row, self._now = house, seen, row, now
         gate, active = seen.row("installation", "gate"), seen.row("installation", "active")
         assert gate is not None  # noqa: S101 - a waiting intent exists only after genesis
         assert active is not None  # noqa: S101
-        self._bundle = active.data["bundle"]
-        if self._bundle != row.data["bundle"]:
-            raise Conflict("approval.round_over", "another bundle is active: the intent is asked again first")
-        self._author = active.data["author"]
+        self.bundle = str(active.data["bundle"])
+        self._author = facts.author(seen, active, row.data["subject"])
         self._people = facts.installation(house, seen)
         proposer = row.data["intent"]["proposer"]
         self._proposer = facts.actor(house, seen, proposer["type"], proposer["id"], self._credential(proposer))
+
+    def hold_bundle(self) -> None:
+        """Return if the intent was last asked about under the bundle in force.
+
+        Raises:
+            Conflict: `approval.round_over`: nobody approves what another bundle decided.
+        """
+        if self.bundle != self._row.data["bundle"]:
+            raise Conflict("approval.round_over", "another bundle is active: the intent is asked again first")
 
     def _credential(self, proposer: Mapping[str, str]) -> str:
         return "ed25519" if proposer["type"] == "operator" else "api-key"
@@ -234,6 +248,8 @@ class _Asker:
     ) -> tuple[list[Asked], bool]:
         """May this person, and what now; with the first question of a new round where the terms are others now."""
         row = self._row
+        if statement["verdict"] == "approve":
+            self.hold_bundle()
         asked = [await self.may(principal, statement)]
         if not asked[0].answer["may"]:
             return asked, False
@@ -262,13 +278,13 @@ class _Asker:
                 author=self._author,
                 installation=self._people,
             ),
-            bundle=self._bundle,
+            bundle=self.bundle,
         )
 
     async def now(self, heard: list[dict[str, Any]], *, round_: int, began: int) -> Asked:
         """Where does the intent stand now?"""
         row = self._row
-        counters = self._house.bundle(self._bundle).data.get("counters", {})
+        counters = self._house.bundle(self.bundle).data.get("counters", {})
         used, blind = await facts.used(self._house, self._seen, counters, row.data["intent"], self._now)
         return await self._house.ask(
             "decision",
@@ -286,7 +302,7 @@ class _Asker:
                 author=self._author,
                 installation=self._people,
             ),
-            bundle=self._bundle,
+            bundle=self.bundle,
         )
 
     def ruling(self, asked: list[Asked], heard: list[dict[str, Any]], *, new_round: bool) -> Ruling:
@@ -295,7 +311,7 @@ class _Asker:
         return Ruling(
             self._house,
             asked,
-            bundle=self._bundle,
+            bundle=self.bundle,
             intent=row.data["intent"],
             intent_digest=row.data["intent_digest"],
             approvals=heard,

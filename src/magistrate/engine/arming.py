@@ -35,21 +35,24 @@ async def check(house: Installation, missed: int = 0) -> int:
     except (Absent, Broken, Unavailable) as silence:  # no answer, an OPA that does not start, a bundle that is lost
         missed += 1
         if missed >= MISSES:
-            await put(house, armed=False, because=silence.code)
+            await put(house, armed=False, because=silence.code, bundle=digest)
         return missed
-    await put(house, armed=not wrong, because=", ".join(wrong) if wrong else "canaries")
+    await put(house, armed=not wrong, because=", ".join(wrong) if wrong else "canaries", bundle=digest)
     if not wrong:
         house.canaried = house.clock.exact()
     return 0
 
 
-async def put(house: Installation, *, armed: bool, because: str) -> None:
-    """Arm or disarm; an entry and an alert only where that changes something."""
+async def put(house: Installation, *, armed: bool, because: str, bundle: str = "") -> None:
+    """Arm or disarm; an entry and an alert only where that changes something.
+
+    `bundle` is whose canaries were asked: what they say of a bundle that is no longer in force changes nothing.
+    """
     state = "armed" if armed else "disarmed"
 
     def write(txn: Txn) -> None:
-        gate = txn.row("installation", "gate")
-        if gate is None or gate.state == state:
+        gate, active = txn.row("installation", "gate"), txn.row("installation", "active")
+        if gate is None or gate.state == state or (bundle and active and active.data["bundle"] != bundle):
             return
         txn.append(
             kind="arming",

@@ -8,12 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 from magistrate.core.errors import Conflict, MagistrateError
-from magistrate.engine import gateway, halting, router
+from magistrate.engine import gateway, halting, router, succession
 from magistrate.engine.installation import Installation, every
 from magistrate.engine.verification import News, move, rollback_move
 from magistrate.store.rows import Row
 
 TICK = 0.2  # seconds between looks
+IDLE = 25  # looks between two at the OPAs that are no longer needed
 BATCH = 200
 DAY = 86_400
 ENDED = ("succeeded", "failed", "halted", "unknown", "reconciled")
@@ -21,9 +22,13 @@ ENDED = ("succeeded", "failed", "halted", "unknown", "reconciled")
 
 async def keep(house: Installation) -> None:
     """Look every `TICK` seconds, for as long as the service runs."""
+    looks = 0
     while True:
         try:
             await tick(house)
+            looks += 1
+            if looks % IDLE == 0:
+                await succession.let_go(house)
         except MagistrateError:
             await asyncio.sleep(1.0)  # the store or OPA is away: what is due stays due
         await asyncio.sleep(TICK)
@@ -41,6 +46,7 @@ async def tick(house: Installation) -> None:
         await _tried(_over(house, row))
     async for row in every(house, "executions", state="started"):
         await _tried(_listen(house, row))
+    await succession.settle(house)
     await _forget_answers(house, now)
     for execution_id in tuple(house.unjudged):
         await _tried(_quietly(house, execution_id, News()))

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from magistrate.core import question
-from magistrate.core.errors import Refused
+from magistrate.core.errors import Absent, Refused
 from magistrate.core.pointer import find
 from magistrate.engine.installation import Installation, Principal, Seen, every
+from magistrate.store.rows import Row
 
 TABLE_OF = {"agent": "agents", "operator": "operators", "observer": "watchers", "auditor": "watchers"}
 DAY = 86_400
+BUNDLE = "bundle"  # the type of subject that an act about a bundle has, as its catalogue row says
 
 
 def actor(house: Installation, seen: Seen | None, type_: str, id_: str, credential: str = "none") -> dict[str, Any]:
@@ -90,6 +92,20 @@ def reserves(counters: Mapping[str, Any], intent: Mapping[str, Any], uses: int) 
             raise Refused("counter.amount", f"what {name} sums is not a whole number of at least 0")
         shares.append({"counter": name, "key": key, "amount": amount, "uses": uses})
     return shares
+
+
+def author(seen: Seen, active: Row, subject: Mapping[str, str]) -> str:
+    """Whose policy the intent is about: the author of the bundle it would put in force, else of the one in force.
+
+    Raises:
+        Absent: `bundle.unknown`: an act about a bundle that nobody took in has no author to be kept out.
+    """
+    if subject["type"] != BUNDLE:
+        return str(active.data["author"])
+    row = seen.row("bundles", subject["id"])
+    if row is None:
+        raise Absent("bundle.unknown", f"no bundle {subject['id']} is on record", hint="magistrate policy ls")
+    return str(row.data["author"])
 
 
 def subject_of(action: Mapping[str, Any], intent: Mapping[str, Any]) -> dict[str, str]:

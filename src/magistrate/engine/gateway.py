@@ -79,7 +79,7 @@ async def _submit(
         facts=used,
         counters_blind=blind,
         subject=subject,
-        author=active.data["author"],
+        author=facts.author(seen, active, subject),
         installation=people,
     )
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 from magistrate.core import approval as approvals
 from magistrate.core import p256
+from magistrate.core import promotion as promotions
 from magistrate.core import warrant as warrants
 from magistrate.core.administration import floor_of, hold_floor
 from magistrate.core.canonical import canonical, digest, digest_of
@@ -34,6 +35,7 @@ EFFECTS = {
     "observer.enrol": ("observer", "enrolled", "observer"),
     "auditor.enrol": ("observer", "enrolled", "auditor"),
     "key.rotate": ("key", "rotated", "role"),
+    "bundle.activate": ("bundle", "activated", "digest"),
 }
 SHAPE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
@@ -66,6 +68,10 @@ class Meaning:
         self._decided: dict[str, dict[str, Any]] = {}
         self._said: dict[str, list[dict[str, Any]]] = {}
         self._issued: dict[str, _Issued] = {}
+        self._policy_key: PublicKey | None = None
+        self._active = ""
+        self._highest = 0
+        self._authors: dict[str, str] = {}
         self._admitted: dict[str, str] = {}  # leaf of an admission that has changed nothing yet: its intent
 
     def read(self, entry: Entry) -> None:
@@ -97,6 +103,8 @@ class Meaning:
         self._roles[first["id"]] = frozenset(first["roles"])
         self._ever.add(first["id"])
         self._warrant_key = decode_public(statement["keys"]["warrant"])
+        self._policy_key = decode_public(statement["keys"]["policy"])
+        self._active, self._highest = statement["bundle"], statement["sequence"]
         self.demo = statement["demo"]
 
     def _intent(self, entry: Entry, said: dict[str, Any]) -> None:
@@ -116,6 +124,8 @@ class Meaning:
         )
         if expected != said["decision_digest"]:
             raise Broken("decision.digest", "the decision is not what its digest says")
+        if said["bundle"] != self._active or any(one["bundle"] != self._active for one in said["asked"]):
+            raise Broken("decision.bundle", f"decided by {said['bundle']}, and {self._active} was in force")
         if self._decided.get(entry.subject, said)["round"] != said["round"]:
             self._said.pop(entry.subject, None)
         self._decided[entry.subject] = {**said, "leaf": entry.leaf_digest}
@@ -216,7 +226,34 @@ class Meaning:
         self._acted(entry, said, said["observer"])
 
     def _bundle(self, entry: Entry, said: dict[str, Any]) -> None:
+        """Taking a bundle in, or accepting what it loosens, puts nothing in force; a promotion does."""
+        if said["event"] == "taken":
+            self._authors.setdefault(entry.subject, said["author"])
+        if said["event"] != "activated":
+            return
+        self._hold_promotion(entry, said["promotion"])
         self._acted(entry, said, {})
+
+    def _hold_promotion(self, entry: Entry, said: dict[str, Any]) -> None:
+        """The policy key signed it; it follows what was in force, and names the act and approvals that carried it."""
+        if self._policy_key is None:
+            raise Broken("ledger.genesis", "a promotion before genesis")
+        promotion = promotions.authentic(said, self._policy_key)
+        promotions.hold_follows(
+            promotion,
+            origin=entry.head.origin,
+            digest=entry.subject,
+            previous=self._active,
+            highest=self._highest,
+        )
+        intent, words = self._intents[promotion.intent_id], self._said.get(promotion.intent_id, ())
+        given = {word["digest"]: word["operator"] for word in words if word["verdict"] == "approve"}
+        if promotion.intent_digest != digest_of(intent) or set(promotion.approvals) != set(given):
+            raise Broken("promotion.other", "the promotion names another act, or other approvals than it had")
+        if promotion.author != self._authors.get(entry.subject, ""):
+            raise Broken("promotion.author", "the promotion names another author than took the bundle in")
+        promotions.hold_others(promotion.author, intent["proposer"]["id"], tuple(given.values()))
+        self._active, self._highest = promotion.digest, promotion.sequence
 
     def _key(self, entry: Entry, said: dict[str, Any]) -> None:
         """The first making of the bundle key needs nobody: it permits nothing. What follows is approved acts."""
@@ -254,6 +291,11 @@ class Meaning:
             signed.add(word["operator"])
         if len(signed) < (1 if said["what"] == "clock" else floor_of("bundle.activate", len(self._ever))):
             raise Broken("recovery.operators", "too few operators signed the recovery")
+        if said["what"] == "bundle":
+            if any(word["to"] != said["bundle"]["digest"] for word in said["statements"]):
+                raise Broken("recovery.other", "the operators signed for another bundle")
+            self._active = said["bundle"]["digest"]
+            self._highest = max(self._highest, said["bundle"]["sequence"])
         self.recoveries.append(f"entry {entry.index}: recovered after {said['what']}: {said['reason']}")
 
 

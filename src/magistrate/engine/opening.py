@@ -16,7 +16,7 @@ from magistrate import shipped
 from magistrate.core import canonical
 from magistrate.core.errors import Conflict, Malformed, Unavailable
 from magistrate.core.state import fold
-from magistrate.engine import arming, deadlines, pulling
+from magistrate.engine import activation, arming, deadlines, pulling
 from magistrate.engine.installation import Clock, Installation, Keys, every
 from magistrate.engine.setup import Setup
 from magistrate.keys import files, kek, private
@@ -105,7 +105,7 @@ async def open_installation(settings: Settings) -> Open:
     # 1. the folder, and what it was said to be
     private.folder(settings.data, what="data")
     first = not (settings.data / LEDGER).exists()
-    archive = Archive(settings.data / "bundles", settings.binary)
+    archive = archive_of(settings.data, settings.binary)
     plan = _plan(settings, archive, first=first)
     # 2. keys: made once, never made again
     keys = _keys(settings, first=first)
@@ -144,6 +144,7 @@ async def _open(settings: Settings, plan: dict[str, Any], keys: Keys, store: Sto
         bundle_keys=_bundle_keys(settings, store),
     )
     try:
+        activation.hold_promoted(house)
         await sidecars.of(digest)
         async for row in every(house, "warrants", state=("live", "spent")):
             archive.load(row.data["warrant"]["policy"]["bundle"])  # its rules must still be here to be asked
@@ -167,6 +168,11 @@ def open_store(data: Path, state: Path) -> tuple[Store, str]:
     signer = files.load(data / "keys", "checkpoint", lock).signer
     origin = str(said["origin"])
     return Store(data / LEDGER, origin=origin, fold=fold, signer=signer, mark_path=mark_path(state, data)), origin
+
+
+def archive_of(data: Path, binary: Binary) -> Archive:
+    """The archive of a data folder, whether or not a service runs on it."""
+    return Archive(data / "bundles", binary)
 
 
 def in_use(data: Path) -> bool:

@@ -2,7 +2,8 @@
 
 `clock` resumes issuing after the wall clock jumped ahead, on the running service, by one operator. `mark` lets a ledger
 grow again that is not as its high-water mark remembers it, on the stopped service, by two (all, while fewer have ever
-been enrolled). Nothing else is recovered here.
+been enrolled). `bundle` puts an archived bundle in force, on the stopped service, by as many: the way out of one that
+locked everybody out, and the only way back. Nothing else is recovered here.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ from magistrate.core.errors import Conflict, Refused
 from magistrate.core.genesis import Recovery
 from magistrate.core.signature import Signer, decode_public, sign_document, verify_document
 from magistrate.core.values import moment, parse, unix
-from magistrate.engine.installation import Asked, Installation, Principal
+from magistrate.engine.installation import ANSWERS, Asked, Installation, Principal
+from magistrate.policy.binary import Binary
+from magistrate.policy.bundle import Bundle
+from magistrate.policy.canaries import failures
+from magistrate.policy.sidecar import Sidecar
 from magistrate.store.sqlite import Store
 from magistrate.store.txn import Txn
 
 AT_TOLERANCE = 300
+CANARY_SECONDS = 5.0
 MARK_TOLERANCE = 7 * 86_400  # operators of a stopped service may need days to come together
 
 
@@ -93,32 +99,77 @@ async def recover_mark(store: Store, origin: str, words: Sequence[dict[str, Any]
         Refused: not enough distinct operators, or a word that is not about this ledger as it stands.
         Conflict: nothing stopped it.
     """
+    _hold_enough(store, origin, words, what="mark", to="", now=now)
+    return await store.recover(lambda txn: _append(txn, "mark", str(words[0]["reason"]), list(words), []))
+
+
+async def recover_bundle(
+    store: Store, origin: str, words: Sequence[dict[str, Any]], bundle: Bundle, binary: Binary, *, now: int
+) -> dict[str, Any]:
+    """Put an archived bundle in force, whatever its sequence: the way out of one that locked everybody out.
+
+    What waits is asked again under it at the next start, and every later verification of the ledger tells of it.
+
+    Raises:
+        Refused: not enough distinct operators, a word about something else, or `bundle.canaries`.
+        Conflict: it is in force already.
+    """
+    _hold_enough(store, origin, words, what="bundle", to=bundle.digest, now=now)
+    active = store.row("installation", "active")
+    if active is None or active.data["bundle"] == bundle.digest:
+        raise Conflict("recovery.sound", "this bundle is in force already: there is nothing to recover")
+    await _hold_canaries(bundle, binary)
+    named = {"digest": bundle.digest, "sequence": bundle.sequence, "contract": bundle.contract}
+    reason = str(words[0]["reason"])
+    return await store.commit(lambda txn: _append(txn, "bundle", reason, list(words), [], bundle=named))
+
+
+async def _hold_canaries(bundle: Bundle, binary: Binary) -> None:
+    sidecar = Sidecar(binary, bundle, deadline=CANARY_SECONDS)
+    await sidecar.start()
+    try:
+        wrong = await failures(sidecar, bundle, ANSWERS)
+    finally:
+        await sidecar.stop()
+    if wrong:
+        raise Refused("bundle.canaries", f"the bundle fails its own canaries: {'; '.join(wrong)}")
+
+
+def _hold_enough(store: Store, origin: str, words: Sequence[dict[str, Any]], *, what: str, to: str, now: int) -> None:
+    """Return if two distinct operators (all, while there are fewer) signed for exactly this, as the ledger stands."""
     people = store.row("installation", "people")
     needed = min(2, people.data["operators"] if people else 1)
     here = {"size": store.size, "root": store.root.hex()}
     signed = set()
     for said in words:
-        signed.add(_held(store, origin, said, what="mark", now=now, tolerance=MARK_TOLERANCE))
+        signed.add(_held(store, origin, said, what=what, now=now, tolerance=MARK_TOLERANCE))
         if said["from"] != here:
             raise Refused("recovery.other", "the signed word is about another state of the ledger", pointer="/from")
+        if said["to"] != to:
+            raise Refused("recovery.other", "the signed word is about another bundle", pointer="/to")
     if len(signed) < needed:
+        verb = "policy recover DIGEST" if what == "bundle" else "ledger recover"
         raise Refused(
             "recovery.operators",
             f"{needed} operators must sign, {len(signed)} did",
-            hint="magistrate ledger recover --sign OUT",
+            hint=f"magistrate {verb} --sign OUT",
         )
-    return await store.recover(lambda txn: _append(txn, "mark", str(words[0]["reason"]), list(words), []))
 
 
 def _append(
-    txn: Txn, what: str, reason: str, statements: list[dict[str, Any]], asked: list[dict[str, Any]]
+    txn: Txn,
+    what: str,
+    reason: str,
+    statements: list[dict[str, Any]],
+    asked: list[dict[str, Any]],
+    **more: dict[str, Any],
 ) -> dict[str, Any]:
     entry = txn.append(
         kind="recovery",
         subject=what,
         state="recovered",
         parents=(),
-        body={"what": what, "reason": reason, "statements": statements, "asked": asked},
+        body={"what": what, "reason": reason, "statements": statements, "asked": asked, **more},
         body_type="magistrate/recovery-record/v1",
         chain="",
     )

@@ -22,7 +22,7 @@ from magistrate.core import warrant as warrants
 from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, NoAnswer, Refused
 from magistrate.core.signature import admit
 from magistrate.core.values import moment, parse, unix
-from magistrate.engine import administration, facts
+from magistrate.engine import administration, facts, succession
 from magistrate.engine.doing import Deed, probed_before
 from magistrate.engine.gateway import refuse
 from magistrate.engine.halting import halt, halt_of, halt_under, halting_on_record
@@ -66,6 +66,7 @@ async def redeem(
     deed = Deed(house, row.data["warrant"], execution_id)
     if deed.kind == "builtin":
         await hear(house, execution_id, News())
+        house.later(succession.settle(house))  # what the act brings with it beyond its own commit
     elif row.data["warrant"]["audience"].endswith("/router"):
         run = house.running.setdefault(execution_id, Run())
         house.later(_carry(house, execution_id, row.data["warrant"], deed, run))
@@ -142,6 +143,7 @@ async def _redeem(
     if no is not None:
         await _put_refusal(house, row, no, {}, (asked,))
         raise no
+    act = await administration.prepared(house, intent) if deed.kind == "builtin" else None
     house.hold_issuing()
 
     # commit: after this the use is consumed, whoever crashes
@@ -149,8 +151,8 @@ async def _redeem(
         if not unix(warrant["issued_at"]) <= txn.at < unix(warrant["expires_at"]):
             raise Refused("warrant.expired", "the warrant's window closed while it was being admitted")
         _admit(txn, row, asked, principal, before, execution_id)
-        if deed.kind == "builtin":
-            _do_builtin(house, txn, intent, execution_id)
+        if act is not None:
+            _do_builtin(house, txn, act, intent, execution_id)
         if keep:
             keep(txn, execution_id, show_row(held(txn.row("executions", execution_id))))
         return row
@@ -213,10 +215,12 @@ def _admit(
         )
 
 
-def _do_builtin(house: Installation, txn: Txn, intent: dict[str, Any], execution_id: str) -> None:
+def _do_builtin(
+    house: Installation, txn: Txn, act: administration.Act, intent: dict[str, Any], execution_id: str
+) -> None:
     """Admission, effect, report and end of an act of our own are one transaction."""
     row = held(txn.row("executions", execution_id))
-    done = administration.carry_out(house, txn, intent, row.data["leaf"])
+    done = administration.carry_out(house, txn, act, intent, row.data["leaf"])
     claim = executions.ReportClaim.model_validate({"outcome": "succeeded", "facts": done})
     txn.append(
         kind="report",

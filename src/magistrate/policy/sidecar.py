@@ -64,6 +64,9 @@ class Sidecar:
         self._opa: guardian.Guarded | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._hashed: tuple[int, ...] = ()
+        self._asking = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def pid(self) -> int:
@@ -121,7 +124,20 @@ class Sidecar:
         line = self._apart if apart else self._line
         if line is None:
             raise NoAnswer("opa.refused", "the sidecar is not running")
-        return await line.ask(document, question, model)
+        self._asking += 1
+        self._idle.clear()
+        try:
+            return await line.ask(document, question, model)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Return when nothing is being asked; every question has its deadline, so this has one too."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * self._deadline):
+                await self._idle.wait()
 
     def access(self) -> tuple[str, dict[str, str]]:
         """The socket and the headers with which this OPA is asked past us: for measuring it bare, and nothing else.

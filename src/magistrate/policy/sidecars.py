@@ -19,7 +19,7 @@ class Sidecars:
 
     def __init__(self, binary: Binary, archive: Archive, *, deadline: float = DEADLINE) -> None:
         self._binary = binary
-        self._archive = archive
+        self.archive = archive
         self._deadline = deadline
         self._live: dict[str, Sidecar] = {}
         self._starts: dict[str, asyncio.Task[Sidecar]] = {}
@@ -51,7 +51,7 @@ class Sidecars:
             Absent, Broken: as `Archive.load`.
         """
         if digest not in self._bundles:
-            self._bundles[digest] = self._archive.load(digest)
+            self._bundles[digest] = self.archive.load(digest)
         return self._bundles[digest]
 
     def live(self) -> dict[str, Sidecar]:
@@ -59,9 +59,13 @@ class Sidecars:
         return dict(self._live)
 
     async def drop(self, digest: str) -> None:
-        """End the sidecar of a bundle that nothing names any more; it is started again on demand."""
+        """End the sidecar of a bundle that nothing names any more; it is started again on demand.
+
+        What it was asked already it still answers.
+        """
         sidecar = self._live.pop(digest, None)
         if sidecar is not None:
+            await sidecar.drain()
             await sidecar.stop()
 
     async def stop(self) -> None:
@@ -72,7 +76,7 @@ class Sidecars:
 
     async def _start(self, digest: str) -> Sidecar:
         try:
-            bundle = await asyncio.to_thread(self._archive.load, digest)
+            bundle = await asyncio.to_thread(self.archive.load, digest)
             sidecar = Sidecar(self._binary, bundle, deadline=self._deadline)
             await sidecar.start()
             self._live[digest] = sidecar

@@ -1,0 +1,248 @@
+"""Bundles: taken in by an operator, put in force by an approved act, and let go once nothing names them.
+
+Blue and green: the new bundle's OPA is started and answers its own canaries before the transaction that makes it
+active; the old one answers what began with it, and stays while a live warrant, an unended execution or a provisional
+verification names it. The transaction moves one row. Every step that read that row asks again; what waits for approval
+is asked again in a round of its own (`succession`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from magistrate.core import promotion as promotions
+from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, Refused
+from magistrate.core.promotion import Built
+from magistrate.core.signature import decode_public, sign_document
+from magistrate.core.values import moment
+from magistrate.engine.containment import revoke_in
+from magistrate.engine.installation import ANSWERS, Installation, Word, every
+from magistrate.policy import changes
+from magistrate.policy.bundle import Bundle
+from magistrate.policy.canaries import failures
+from magistrate.store.txn import Txn
+
+NOTHING = Built(tests=0, coverage=0)
+LIVING = ("live", "spent")  # spent: no use is left, and what runs under it may still be halted
+Change = tuple[str, str, str, dict[str, Any]]  # entry kind, subject, the state it enters, body
+
+
+# -- taking in
+
+
+async def take(house: Installation, raw: bytes, built: Built, word: Word) -> dict[str, Any]:
+    """Take a bundle in through the gate and put its author on record; one that is known is shown as it is.
+
+    Raises:
+        Malformed: it is no bundle, or the gate refuses it.
+        Conflict: another bundle has its sequence.
+    """
+    async with house.turn("bundles"):
+        bundle = await asyncio.to_thread(house.sidecars.archive.take, raw)
+        row = house.store.row("bundles", bundle.digest)
+        if row is None:
+            body = {
+                "event": "taken",
+                "sequence": bundle.sequence,
+                "contract": bundle.contract,
+                "author": word.by,
+                "built": built.plain(),
+                **word.plain(),
+            }
+            await house.commit(lambda txn: _append(txn, bundle.digest, "archived", body))
+    return show(house, bundle.digest)
+
+
+async def accept(house: Installation, digest: str, against: str, codes: Sequence[str], word: Word) -> dict[str, Any]:
+    """Put on record that an operator accepts, by name, what a bundle loosens against another.
+
+    Raises:
+        Absent: no such bundle.
+        Malformed: nothing is named.
+    """
+    for one in (digest, against):
+        if house.store.row("bundles", one) is None:
+            raise Absent("bundle.unknown", f"no bundle {one} is on record", hint="magistrate policy ls")
+    if not codes:
+        raise Malformed("bundle.accept", "an acceptance names what it accepts", pointer="/codes")
+    body = {"event": "accepted", "against": against, "codes": sorted(set(codes)), **word.plain()}
+
+    def write(txn: Txn) -> None:
+        row = txn.row("bundles", digest)
+        _append(txn, digest, row.state if row else "", body)
+
+    await house.commit(write)
+    return show(house, digest)
+
+
+def show(house: Installation, digest: str) -> dict[str, Any]:
+    """A bundle as the API shows it.
+
+    Raises:
+        Absent: no such bundle.
+    """
+    row = house.store.row("bundles", digest)
+    if row is None:
+        raise Absent("bundle.unknown", "no such bundle", hint="magistrate policy ls")
+    data = row.data
+    shown = {name: data[name] for name in ("sequence", "contract", "author", "built", "accepted")}
+    at = data["activated_at"]
+    return {"digest": digest, "state": row.state, **shown, "activated_at": moment(at) if at else ""}
+
+
+def _append(txn: Txn, digest: str, state: str, body: dict[str, Any]) -> None:
+    txn.append(kind="bundle", subject=digest, state=state, body=body, body_type="magistrate/bundle/v1")
+
+
+# -- what its approvers see
+
+
+def about(house: Installation, digest: str) -> dict[str, Any]:
+    """What stands in front of those who approve an activation: whose bundle it is, and what else than policy changes.
+
+    Raises:
+        Absent, Broken: the bundle is not there as it was taken in.
+    """
+    new, old = house.bundle(digest), house.bundle(house.active())
+    return {**show(house, digest), "against": old.digest, "changes": changes.changes(old, new)}
+
+
+# -- coming into force
+
+
+class Ready:
+    """A bundle whose OPA runs and answers as it must, ready to be made active by one transaction."""
+
+    def __init__(self, house: Installation, bundle: Bundle, lived: Sequence[str]) -> None:
+        self._house = house
+        self._bundle = bundle
+        self._lived = lived
+
+    def act(self, _: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
+        """Make it active: revoke what lives, where the act says so, and sign the promotion.
+
+        Raises:
+            Conflict: another came into force meanwhile.
+            Broken: its author carried the act.
+        """
+        active, row = txn.row("installation", "active"), txn.row("intents", intent["intent_id"])
+        assert active is not None  # noqa: S101 - an act is admitted after genesis
+        assert row is not None  # noqa: S101 - and comes from an intent
+        promotions.hold_newer(self._bundle.digest, self._bundle.sequence, active.data["highest"])
+        taken = txn.row("bundles", self._bundle.digest)
+        author = str(taken.data["author"]) if taken else ""
+        said = [given for given in row.data["approvals"] if given["verdict"] == "approve"]
+        promotions.hold_others(author, intent["proposer"]["id"], [given["operator"] for given in said])
+        if intent["parameters"]["live_warrants"] == "revoke":
+            for warrant_id in self._lived:
+                revoke_in(txn, warrant_id, Word(intent["proposer"]["id"], intent["intent_id"]))
+        unsigned = self._promotion(txn, intent, row.data["intent_digest"], [given["digest"] for given in said])
+        unsigned |= {
+            "previous": active.data["bundle"],
+            "author": author,
+            "built": taken.data["built"] if taken else NOTHING.plain(),
+        }
+        body = {"event": "activated", "promotion": sign_document(unsigned, self._house.keys.policy)}
+        return "bundle", self._bundle.digest, "active", body
+
+    def _promotion(self, txn: Txn, intent: dict[str, Any], digest: str, approvals: list[str]) -> dict[str, Any]:
+        house, bundle = self._house, self._bundle
+        genesis = house.store.row("installation", "genesis")
+        assert genesis is not None  # noqa: S101
+        return {
+            "type": promotions.TYPE,
+            "origin": house.origin,
+            "digest": bundle.digest,
+            "sequence": bundle.sequence,
+            "contract": bundle.contract,
+            "engine": changes.engine_digest(bundle),
+            "templates": changes.templates_digest(bundle),
+            "capabilities": genesis.data["capabilities"],
+            "opa": {"version": house.binary.version, "sha256": f"sha256:{house.binary.sha256}"},
+            "intent_id": intent["intent_id"],
+            "intent_digest": digest,
+            "approvals": approvals,
+            "live_warrants": intent["parameters"]["live_warrants"],
+            "at": moment(txn.at),
+            "key_id": house.keys.policy.key_id,
+        }
+
+
+async def ready(house: Installation, intent: Mapping[str, Any]) -> Ready:
+    """Start the bundle's OPA and have it answer its canaries; nothing is changed yet.
+
+    Raises:
+        Absent, Broken: the archive does not have it, or not as it was taken in.
+        Conflict: `bundle.older`.
+        Refused: `bundle.canaries`, with what it answered.
+        NoAnswer: it does not answer at all.
+    """
+    digest = str(intent["parameters"]["digest"])
+    if house.store.row("bundles", digest) is None:
+        raise Absent("bundle.unknown", f"no bundle {digest} is on record", hint="magistrate policy ls")
+    bundle = await asyncio.to_thread(house.sidecars.archive.load, digest)
+    active = house.store.row("installation", "active")
+    promotions.hold_newer(digest, bundle.sequence, active.data["highest"] if active else 0)
+    await hold_canaries(house, bundle)
+    own = intent["intent_id"]
+    lived = [row.id async for row in every(house, "warrants", state=LIVING) if row.data["intent_id"] != own]
+    return Ready(house, bundle, lived)
+
+
+async def hold_canaries(house: Installation, bundle: Bundle) -> None:
+    """Return if the bundle's own OPA answers its canaries as they say.
+
+    Raises:
+        Refused: `bundle.canaries`.
+        NoAnswer: it is silent.
+    """
+    try:
+        sidecar = await house.sidecars.of(bundle.digest)
+        wrong = await failures(sidecar, bundle, ANSWERS)
+    except NoAnswer:
+        await house.sidecars.drop(bundle.digest)
+        raise
+    if wrong:
+        await house.sidecars.drop(bundle.digest)
+        raise Refused("bundle.canaries", f"the bundle fails its own canaries: {'; '.join(wrong)}")
+
+
+# -- at a start
+
+
+def hold_promoted(house: Installation) -> None:
+    """Return if the record says that the active bundle was put in force: by genesis, a promotion or a recovery.
+
+    The row alone is believed for nothing: whoever can write the database could name any bundle of the archive.
+
+    Raises:
+        Broken, Forged: it does not.
+    """
+    active, genesis = house.store.row("installation", "active"), house.store.row("installation", "genesis")
+    if active is None or genesis is None:
+        return
+    if "leaf" not in active.data:
+        raise Broken(
+            "start.unreleased",
+            "an unreleased version before this one began this ledger",
+            hint="magistrate up --data DIR",
+        )
+    digest = active.data["bundle"]
+    try:
+        entry = house.store.by_leaf(bytes.fromhex(str(active.data["leaf"]).removeprefix("sha256:")))
+        said = entry.content()
+        if entry.kind == "genesis":
+            named = said["statement"]["bundle"]
+        elif entry.kind == "recovery":
+            named = said["bundle"]["digest"]
+        else:
+            key = decode_public(genesis.data["keys"]["policy"])
+            named = promotions.authentic(said["promotion"], key).digest
+    except (Absent, KeyError, ValueError) as odd:
+        raise Broken("promotion.missing", f"nothing on record put {digest} in force") from odd
+    if named != digest:
+        raise Broken(
+            "promotion.other", f"the record put {named} in force, not {digest}", hint="magistrate ledger verify"
+        )

@@ -1,0 +1,602 @@
+"""Bundles come into force by an approved act, and by nothing else."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, Malformed, NoAnswer, Refused
+from magistrate.core.promotion import Built, authentic
+from magistrate.core.signature import decode_public, sign_document, signer_from_seed
+from magistrate.engine import activation, arming, deadlines, recovery, succession
+from magistrate.engine.installation import Word
+from magistrate.engine.opening import open_store
+from magistrate.policy import sidecar as sidecars
+from magistrate.policy.bundle import Bundle
+from tests.support import world as worlds
+from tests.support.world import DEPLOY, FIRST, RESTART, refund, until
+
+FIGURES = Built(tests=634, coverage=100)
+
+
+def _edit(path: Path, change) -> None:
+    said = json.loads(path.read_text())
+    change(said)
+    path.write_text(json.dumps(said))
+
+
+def numbered(folder: Path, sequence: int) -> None:
+    """Give a Rego folder another sequence."""
+
+    def change(manifest):
+        manifest["metadata"]["sequence"] = sequence
+        manifest["revision"] = str(sequence)
+
+    _edit(folder / ".manifest", change)
+
+
+def raised(folder: Path) -> None:
+    """Small refunds may be larger."""
+    numbered(folder, 1000)
+    _edit(folder / "policies/refunds/data.json", lambda said: said["limits"].update(small=said["limits"]["large"] - 1))
+
+
+def tightened(folder: Path) -> None:
+    """Every deployment's warrant is shorter."""
+    numbered(folder, 1001)
+
+    def change(tiers):
+        for row in tiers.values():
+            row["warrant"]["ttl"] -= 1
+
+    _edit(folder / "tiers/data.json", change)
+
+
+def failing(folder: Path) -> None:
+    """Its canaries expect what it does not answer."""
+    numbered(folder, 1002)
+    _edit(folder / "canaries/data.json", lambda said: next(iter(said.values())).update(expect={"no": "such answer"}))
+
+
+def older(folder: Path) -> None:
+    """A sequence that was passed already."""
+    numbered(folder, 0 + 1)
+    _edit(folder / "policies/refunds/data.json", lambda said: said["limits"].update(daily=1))
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory):
+    """Other generations of the bundle under test, each through the gate."""
+    home = tmp_path_factory.mktemp("generations")
+    return {change.__name__: worlds.variant(home / change.__name__, change) for change in (raised, tightened, failing)}
+
+
+async def taken(world, raw, by="ann") -> str:
+    shown = await activation.take(world.house, raw, FIGURES, Word(by, "a new policy"))
+    return shown["digest"]
+
+
+async def propose(world, digest, live="keep", by=FIRST):
+    said = {"digest": digest, "live_warrants": live}
+    act = {"action": "bundle.activate", "target": "installation", "parameters": said}
+    shown = await world.propose(act, by=world.operator(by))
+    return await world.say(shown, by) if shown.decision["standing"]["outcome"] == "ask" else shown
+
+
+async def activate(world, raw, live="keep", author="ann"):
+    """Take it in and put it in force, by people other than its author."""
+    digest = await taken(world, raw, by=author)
+    shown = await world.approve(await propose(world, digest, live), skip=(FIRST, author))
+    assert shown.warrant is not None, shown.decision["standing"]
+    await world.redeem(shown.warrant)
+    await succession.settle(world.house)
+    return digest
+
+
+# -- what an activation does
+
+
+async def test_a_bundle_comes_into_force_by_an_approved_act_and_its_promotion_says_so(world, bundles):
+    before = world.house.active()
+    digest = await activate(world, bundles["raised"])
+
+    assert world.house.active() == digest
+    assert (world.state("bundles", digest), world.state("bundles", before)) == ("active", "retired")
+    said = world.entries("bundle", digest)[-1].content()["promotion"]
+    promotion = authentic(said, world.house.keys.policy.public and decode_public(world.house.keys.policy.public.hex()))
+    assert (promotion.previous, promotion.digest, promotion.sequence) == (before, digest, 1000)
+    assert promotion.built == FIGURES
+    assert promotion.author == "ann"
+    assert len(promotion.approvals) >= 2
+    assert world.examined().verdict == "VERIFIED"
+
+
+async def test_decisions_follow_the_new_bundle_and_live_warrants_the_old(world, bundles):
+    amount = world.limit("refunds", "small") + 1
+    asked = await world.propose(refund(amount))
+    assert asked.decision["standing"]["outcome"] == "ask"
+    warrant = await world.warrant(RESTART)
+    old = world.house.active()
+
+    digest = await activate(world, bundles["raised"])
+
+    now = await world.propose(refund(amount, "A-2"))
+    assert (now.decision["standing"]["outcome"], now.decision["bundle"]) == ("allow", digest)
+    run = await world.finished(await world.redeem(warrant))
+    assert run.data["bundle"] == old
+    assert run.data["verdict"] == "conforming"
+    asked_of = {one["bundle"] for one in world.entries("admission", run.id)[0].content()["asked"]}
+    assert asked_of == {old}
+
+
+async def test_what_waits_is_asked_again_in_a_round_of_its_own_and_old_approvals_never_count(world, bundles):
+    waiting = await world.propose(DEPLOY)
+    assert waiting.decision["standing"]["outcome"] == "ask"
+    stale = world.word(waiting, world.able(waiting)[0])
+
+    digest = await activate(world, bundles["tightened"])
+
+    row = world.row("intents", waiting.intent["intent_id"])
+    assert (row.state, row.data["round"], row.data["bundle"]) == ("waiting", 2, digest)
+    assert row.data["renewed"] == {"after": waiting.decision["bundle"], "same_terms": False}
+    with pytest.raises(Conflict, match=r"approval\.round_over"):
+        await world.send(waiting.intent["intent_id"], stale, world.able(waiting)[0])
+
+
+async def test_the_people_are_told_when_the_terms_are_the_same(world, bundles):
+    waiting = await world.propose(DEPLOY)
+
+    await activate(world, bundles["raised"])
+
+    assert world.row("intents", waiting.intent["intent_id"]).data["renewed"]["same_terms"] is True
+
+
+async def test_an_approval_that_comes_before_the_new_question_is_refused(world, bundles):
+    waiting = await world.propose(DEPLOY)
+    speaker = world.able(waiting)[0]
+    word = world.word(waiting, speaker)
+    with world.silent("decision"):
+        digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    settle, world.house.settled = succession.settle, world.row("installation", "active").version + 1  # not yet
+    await world.redeem(shown.warrant)
+
+    with pytest.raises(Conflict, match=r"approval\.round_over"):
+        await world.send(waiting.intent["intent_id"], word, speaker)
+    world.house.settled = 0
+    await settle(world.house)
+    assert world.row("intents", waiting.intent["intent_id"]).data["round"] == 2
+
+
+async def test_what_could_not_be_asked_again_is_asked_at_a_later_look(world, bundles):
+    waiting = await world.propose(DEPLOY)
+    digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    with world.silent("decision"):
+        await world.redeem(shown.warrant)
+        await succession.settle(world.house)
+        assert world.row("intents", waiting.intent["intent_id"]).data["round"] == 1
+    await deadlines.tick(world.house)
+    assert world.row("intents", waiting.intent["intent_id"]).data["round"] == 2
+
+
+async def test_live_warrants_are_ended_where_the_act_says_so_but_its_own(world, bundles):
+    one, two = await world.warrant(RESTART), await world.warrant(refund(1))
+
+    await activate(world, bundles["raised"], live="revoke")
+
+    assert {world.state("warrants", each["warrant_id"]) for each in (one, two)} == {"revoked"}
+    own = world.entries("bundle")[-1].content()["promotion"]["intent_id"].replace("int-", "wrt-")
+    assert world.state("warrants", own) == "spent"
+    with pytest.raises(Refused):
+        await world.redeem(one)
+
+
+async def test_a_warrant_issued_while_the_act_was_carried_out_is_ended_too(world, bundles):
+    """Gathered before the transaction, some were not there yet."""
+    digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest, "revoke"), skip=(FIRST, "ann"))
+    late = []
+
+    async def one_more():
+        late.append(await world.warrant(RESTART))
+
+    ready = activation.ready
+
+    async def slowly(house, intent):
+        made = await ready(house, intent)
+        await one_more()
+        return made
+
+    activation.ready = slowly
+    try:
+        await world.redeem(shown.warrant)
+    finally:
+        activation.ready = ready
+    world.house.settled = 0
+    await succession.settle(world.house)
+
+    assert world.state("warrants", late[0]["warrant_id"]) == "revoked"
+
+
+async def test_what_runs_under_a_warrant_that_is_ended_halts(world, bundles):
+    run = await world.redeem(await world.warrant(worlds.batch(30)))
+
+    await activate(world, bundles["raised"], live="revoke")
+
+    ended = await world.finished(run)
+    assert (ended.state, ended.data["halted_because"]) == ("halted", "revoked")
+
+
+async def test_an_old_bundles_opa_stays_while_something_names_it_and_is_let_go_then(tmp_path, ground, bundles):
+    async with worlds.live(tmp_path / "world", ground, pooled=False) as world:
+        old = world.house.active()
+        warrant = await world.warrant(RESTART)
+        new = await activate(world, bundles["raised"])
+
+        await succession.let_go(world.house)
+        assert set(world.house.sidecars.live()) == {old, new}
+
+        world.time.go(warrant["ttl"] + 10_000)
+        await arming.check(world.house)
+        await world.tick()
+        await world.tick()
+        await succession.let_go(world.house)
+        assert set(world.house.sidecars.live()) == {new}
+
+
+async def test_a_request_in_flight_is_answered_wholly_by_one_bundle(world, bundles):
+    digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    asked = world.between("decision", lambda: world.redeem(shown.warrant))
+
+    answer = await world.propose(RESTART)
+
+    assert answer.decision["bundle"] == digest
+    assert [one.bundle for one in asked][-1] == digest
+    recorded = world.entries("decision", answer.intent["intent_id"])
+    assert len(recorded) == 1
+    assert {one["bundle"] for one in recorded[0].content()["asked"]} == {digest}
+
+
+async def test_what_the_old_bundles_canaries_said_changes_nothing(world, bundles):
+    old = world.house.active()
+    await activate(world, bundles["raised"])
+
+    await arming.put(world.house, armed=False, because="a late answer", bundle=old)
+
+    assert world.state("installation", "gate") == "armed"
+
+
+# -- what is refused
+
+
+async def test_a_bundle_nobody_took_in_is_no_subject_of_an_act(world):
+    with pytest.raises(Absent, match=r"bundle\.unknown"):
+        await propose(world, "sha256:" + "0" * 64)
+
+
+async def test_a_bundle_is_not_approved_by_its_own_author(world, bundles):
+    digest = await taken(world, bundles["raised"], by="ann")
+    shown = await propose(world, digest)
+    assert shown.decision["standing"]["outcome"] == "ask"
+
+    with pytest.raises(Refused) as no:
+        await world.say(shown, "ann")
+
+    assert no.value.code == worlds.code("approval.author")
+    assert world.house.active() != digest
+
+
+async def test_an_author_who_proposes_still_needs_another(world, bundles):
+    digest = await taken(world, bundles["raised"], by=FIRST)
+    shown = await propose(world, digest)
+
+    assert shown.decision["standing"]["outcome"] == "ask"
+    assert shown.warrant is None
+
+
+async def test_whoever_hands_the_same_bundle_in_again_is_not_its_author(world, bundles):
+    await taken(world, bundles["raised"], by="ann")
+    digest = await taken(world, bundles["raised"], by="ben")
+
+    assert world.row("bundles", digest).data["author"] == "ann"
+    assert len(world.entries("bundle", digest)) == 1
+
+
+async def test_a_bundle_that_fails_its_canaries_uses_nothing_up_and_changes_nothing(world, bundles):
+    before = world.house.active()
+    digest = await taken(world, bundles["failing"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+
+    with pytest.raises(Refused, match=r"bundle\.canaries"):
+        await world.redeem(shown.warrant)
+
+    assert world.house.active() == before
+    assert world.row("warrants", shown.warrant["warrant_id"]).data["uses_left"] == 1
+    assert (await world.propose(RESTART)).decision["standing"]["outcome"] == "allow"
+
+
+async def test_sequences_only_go_up(world, bundles):
+    await activate(world, bundles["tightened"])
+    digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+
+    with pytest.raises(Conflict, match=r"bundle\.older"):
+        await world.redeem(shown.warrant)
+
+
+async def test_of_two_acts_in_a_race_the_older_one_loses(world, bundles):
+    """Both were ready; what was ready is judged again inside the transaction."""
+    first, second = await taken(world, bundles["raised"]), await taken(world, bundles["tightened"])
+    one = await world.approve(await propose(world, first), skip=(FIRST, "ann"))
+    two = await world.approve(await propose(world, second), skip=(FIRST, "ann"))
+    ready = activation.ready
+
+    async def slowly(house, intent):
+        made = await ready(house, intent)
+        if intent["parameters"]["digest"] == first:
+            await world.redeem(two.warrant)
+        return made
+
+    activation.ready = slowly
+    try:
+        with pytest.raises(MagistrateError, match=r"bundle\.older"):
+            await world.redeem(one.warrant)
+    finally:
+        activation.ready = ready
+    assert world.house.active() == second
+
+
+async def test_a_second_bundle_of_a_known_sequence_is_not_taken_in(world, bundles, tmp_path):
+    await taken(world, bundles["raised"])
+
+    def other(folder):
+        numbered(folder, 1000)
+        _edit(folder / "policies/refunds/data.json", lambda said: said["limits"].update(small=7))
+
+    with pytest.raises(Conflict, match=r"bundle\.sequence_taken"):
+        await taken(world, worlds.variant(tmp_path / "rego", other))
+
+
+async def test_a_file_changed_after_it_was_taken_in_never_comes_into_force(world, bundles):
+    digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    path = world.root / "data" / "bundles" / f"{digest.removeprefix('sha256:')}.tar.gz"
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes() + b"\x00")
+
+    with pytest.raises(Broken, match=r"bundle\.changed"):
+        await world.redeem(shown.warrant)
+
+
+async def test_an_opa_that_does_not_answer_the_new_bundle_changes_nothing(world, bundles):
+    before = world.house.active()
+    digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    ask = sidecars.Sidecar.ask
+
+    async def mute(self, document, question, model=None, *, apart=False):
+        if self.bundle.digest == digest:
+            raise NoAnswer("opa.timeout", "late")
+        return await ask(self, document, question, model, apart=apart)
+
+    sidecars.Sidecar.ask = mute
+    try:
+        with pytest.raises(NoAnswer):
+            await world.redeem(shown.warrant)
+    finally:
+        sidecars.Sidecar.ask = ask
+    assert world.house.active() == before
+
+
+# -- accepting what a bundle loosens
+
+
+async def test_an_acceptance_is_on_record_with_what_it_names_and_by_whom(world, bundles):
+    digest, against = await taken(world, bundles["raised"]), world.house.active()
+
+    shown = await activation.accept(world.house, digest, against, ["refunds.large"], Word("ben", "agreed"))
+
+    given = {"against": against, "codes": ["refunds.large"], "by": "ben", "reason": "agreed"}
+    assert shown["accepted"] == [given]
+    assert shown["state"] == "archived"
+
+
+async def test_an_acceptance_names_something_of_a_bundle_on_record(world, bundles):
+    digest, against = await taken(world, bundles["raised"]), world.house.active()
+    with pytest.raises(Malformed):
+        await activation.accept(world.house, digest, against, [], Word("ben", ""))
+    with pytest.raises(Absent):
+        await activation.accept(world.house, "sha256:" + "0" * 64, against, ["x.y"], Word("ben", ""))
+
+
+# -- what else than policy changes
+
+
+async def test_a_bundle_that_changes_the_engine_or_what_is_run_says_so_first(world, tmp_path):
+    def meddling(folder):
+        numbered(folder, 1003)
+        path = folder / "magistrate" / "reason.rego"
+        path.write_text(path.read_text() + "\n# nothing\n")
+        _edit(
+            folder / "catalogue/data.json",
+            lambda said: said["actions"]["refund.create"]["executor"].update(timeout_seconds=11),
+        )
+
+    digest = await taken(world, worlds.variant(tmp_path / "rego", meddling))
+
+    told = activation.about(world.house, digest)["changes"]
+    assert told == {"engine": ["/magistrate/reason.rego"], "actions": ["refund.create"], "targets": []}
+
+
+async def test_a_bundle_that_changes_policy_alone_says_nothing(world, bundles):
+    digest = await taken(world, bundles["raised"])
+
+    assert activation.about(world.house, digest)["changes"] == {"engine": [], "actions": [], "targets": []}
+
+
+# -- a start believes no row
+
+
+async def _stopped_row(world, ground, **change):
+    """The world closed, its row of the active bundle altered by whoever can write the database."""
+    import sqlite3
+
+    await world.opened.close()
+    conn = sqlite3.connect(world.root / "data" / "ledger.db")
+    data = json.loads(conn.execute("SELECT data FROM installation WHERE id = 'active'").fetchone()[0])
+    data.update(change)
+    with conn:
+        conn.execute("UPDATE installation SET data = ? WHERE id = 'active'", (json.dumps(data),))
+    conn.close()
+
+
+async def test_a_bundle_that_a_row_alone_names_is_not_started(tmp_path, ground, bundles):
+    worlds.copied(ground, tmp_path / "world")
+    world = await worlds.opened(tmp_path / "world", ground)
+    await worlds.arm(world)
+    digest = await taken(world, bundles["raised"])
+    await _stopped_row(world, ground, bundle=digest)
+
+    with pytest.raises(Broken, match=r"promotion\.other"):
+        await worlds.opened(tmp_path / "world", ground, world.time)
+
+
+@pytest.mark.parametrize(
+    ("forge", "code"),
+    [
+        (lambda said: {**said, "signature": ""}, "promotion.unsigned"),
+        (
+            lambda said: sign_document(
+                {**{k: v for k, v in said.items() if k != "signature"}, "key_id": _STRANGER.key_id}, _STRANGER
+            ),
+            "signature",
+        ),
+        (lambda said: {**said, "sequence": 7}, "signature"),
+    ],
+)
+async def test_a_promotion_that_the_policy_key_did_not_sign_puts_nothing_in_force(world, bundles, forge, code):
+    await activate(world, bundles["raised"])
+    said = world.entries("bundle")[-1].content()["promotion"]
+
+    with pytest.raises(Broken, match=code):
+        authentic(forge(said), decode_public(world.house.keys.policy.public.hex()))
+
+
+_STRANGER = signer_from_seed(b"\x07" * 32)
+
+
+# -- recovery
+
+
+async def _locked_out(tmp_path, ground, bundles):
+    worlds.copied(ground, tmp_path / "world")
+    world = await worlds.opened(tmp_path / "world", ground)
+    await worlds.arm(world)
+    before = world.house.active()
+    await activate(world, bundles["tightened"])
+    await world.opened.close()
+    return world, before
+
+
+def _word(store, world, digest, by, **change):
+    said = recovery.statement(
+        store,
+        world.house.origin,
+        what="bundle",
+        to=digest,
+        reason="locked out",
+        operator=by,
+        signer=world.signers[by],
+        at=world.house.now(),
+    )
+    if not change:
+        return said
+    unsigned = {k: v for k, v in said.items() if k != "signature"}
+    return sign_document({**unsigned, **change}, world.signers[by])
+
+
+async def test_two_operators_bring_an_archived_bundle_back_and_every_verification_tells(tmp_path, ground, bundles):
+    world, before = await _locked_out(tmp_path, ground, bundles)
+    store, origin = open_store(world.root / "data", world.root / "state")
+    bundle = Bundle.read(ground.raw)
+    words = [_word(store, world, before, by) for by in ("ann", "ben")]
+    try:
+        done = await recovery.recover_bundle(store, origin, words, bundle, worlds.binary(), now=world.house.now())
+    finally:
+        store.close_now()
+    assert done["what"] == "bundle"
+
+    back = await worlds.opened(world.root, ground, world.time)
+    try:
+        await worlds.arm(back)
+        assert back.house.active() == before
+        told = back.examined()
+        assert told.verdict == "VERIFIED", told.finding
+        assert any("bundle" in line for line in told.recoveries)
+    finally:
+        await back.close()
+
+
+@pytest.mark.parametrize(
+    ("people", "change", "code"),
+    [
+        (("ann",), {}, "recovery.operators"),
+        (("ann", "ann"), {}, "recovery.operators"),
+        (("ann", "ben"), {"to": "sha256:" + "0" * 64}, "recovery.other"),
+        (("ann", "ben"), {"what": "mark"}, "recovery.other"),
+        (("ann", "ben"), {"from": {"size": 1, "root": "00"}}, "recovery.other"),
+    ],
+)
+async def test_fewer_or_other_words_bring_nothing_back(tmp_path, ground, bundles, people, change, code):
+    world, before = await _locked_out(tmp_path, ground, bundles)
+    store, origin = open_store(world.root / "data", world.root / "state")
+    words = [_word(store, world, before, by, **change) for by in people]
+    try:
+        with pytest.raises(Refused) as no:
+            await recovery.recover_bundle(
+                store, origin, words, Bundle.read(ground.raw), worlds.binary(), now=world.house.now()
+            )
+        assert no.value.code == code
+        assert store.row("installation", "active").data["bundle"] != before
+    finally:
+        store.close_now()
+
+
+async def test_a_bundle_that_fails_its_canaries_is_not_brought_back(tmp_path, ground, bundles):
+    world, _ = await _locked_out(tmp_path, ground, bundles)
+    bundle = Bundle.read(bundles["failing"])
+    store, origin = open_store(world.root / "data", world.root / "state")
+    words = [_word(store, world, bundle.digest, by) for by in ("ann", "ben")]
+    try:
+        with pytest.raises(Refused, match=r"bundle\.canaries"):
+            await recovery.recover_bundle(store, origin, words, bundle, worlds.binary(), now=world.house.now())
+    finally:
+        store.close_now()
+
+
+# -- under load
+
+
+async def test_requests_that_come_while_a_bundle_is_exchanged_are_all_answered(world, bundles):
+    digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    going, answered = True, []
+
+    async def ask():
+        while going:
+            answered.append((await world.propose(RESTART)).decision["bundle"])
+
+    askers = [asyncio.create_task(ask()) for _ in range(8)]
+    await until(lambda: len(answered) > 20)
+    await world.redeem(shown.warrant)
+    size = len(answered)
+    await until(lambda: len(answered) > size + 40)
+    going = False
+    await asyncio.gather(*askers)
+
+    assert answered[0] != digest
+    assert answered[-1] == digest
+    assert set(answered[size + 2 * len(askers) :]) == {digest}  # what was under way when it was exchanged has ended
