@@ -55,6 +55,7 @@ def run(capsys, monkeypatch, *words):
         ("keys pin cut.json --fingerprint x", say.USAGE, "[key.malformed]"),
         ("up --bundle gone.tar.gz", say.USAGE, "[input.file]"),
         ("operators suspend omar --reason r", say.AWAY, "[profile.operator]"),
+        ("keys rotate --role bundle", say.AWAY, "[profile.operator]"),
         ("--profile nobody intent ls", say.AWAY, "[profile.missing]"),
         ("intent ls", say.AWAY, "[service.unreachable]"),
         ("status", say.AWAY, "[service.none]"),

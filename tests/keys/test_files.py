@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from magistrate.core import p256
 from magistrate.core.canonical import canonical, load
 from magistrate.core.errors import Broken, Conflict, MagistrateError, Malformed, Unavailable
 from magistrate.core.signature import Signer, admit, signer_from_seed
@@ -44,6 +45,38 @@ def test_a_key_is_loaded_as_it_was_made(folder, lock, role):
     admit(made.signer.public).verify(b"said", loaded.signer.sign(b"said"))
     assert stat.S_IMODE((folder / f"{role}.key").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_key_for_opa_is_of_p_256_and_kept_like_the_others(folder, lock):
+    made = files.make(folder, "bundle", lock)
+    loaded = files.load(folder, "bundle", lock)
+    assert loaded == RoleKey("bundle", loaded.signer)
+    assert (loaded.signer.key_id, loaded.signer.public) == (made.signer.key_id, made.signer.public)
+    assert len(loaded.signer.public) == p256.PUBLIC_BYTES
+    p256.verify(made.signer.public, b"said", loaded.signer.sign(b"said"))
+    files.probe(loaded.signer)
+    assert stat.S_IMODE((folder / "bundle.key").stat().st_mode) == 0o600
+
+
+def test_keys_that_lie_side_by_side_bear_their_ids(folder, lock):
+    made = [files.make_beside(folder, "bundle", lock).signer for _ in range(2)]
+    names = {files.beside("bundle", signer.key_id) for signer in made}
+    assert {path.stem for path in folder.iterdir()} == names
+    for signer in made:
+        loaded = files.load(folder, "bundle", lock, name=files.beside("bundle", signer.key_id)).signer
+        assert loaded.key_id == signer.key_id
+
+
+def test_an_ed25519_key_is_no_key_for_opa(folder, lock):
+    made = files.make(folder, "warrant", lock)
+    raw = (folder / "warrant.key").read_bytes()
+    (folder / "bundle.key").touch(mode=0o600)
+    (folder / "bundle.key").write_bytes(raw.replace(b'"role":"warrant"', b'"role":"bundle"'))
+    with refused(Broken, "key.damaged"):
+        files.load(folder, "bundle", lock)
+    stranger = p256.signer_from_scalar(b"\x01" * 32)
+    with refused(Broken, "key.probe"):
+        files.probe(Signer(stranger.key_id, stranger.public, made.signer.sign))
 
 
 def test_the_file_holds_nothing_of_the_private_key(folder, lock, monkeypatch):

@@ -37,6 +37,7 @@ from magistrate.api import (
     intents,
     people,
     problems,
+    pulling,
     records,
     warrants,
     wire,
@@ -67,6 +68,7 @@ ENDPOINTS: Final = (
     *people.ENDPOINTS,
     *records.ENDPOINTS,
     *bundles.ENDPOINTS,
+    *pulling.ENDPOINTS,
     *events.ENDPOINTS,
     *health.ENDPOINTS,
 )

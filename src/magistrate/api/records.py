@@ -11,7 +11,7 @@ from magistrate.api import wire
 from magistrate.api.visit import Endpoint, Visit
 from magistrate.core.errors import Absent
 from magistrate.core.values import DIGEST
-from magistrate.engine import audit
+from magistrate.engine import audit, pulling
 from magistrate.keys.pins import Pin
 from magistrate.store import Row
 
@@ -81,7 +81,7 @@ async def keys(visit: Visit) -> Response:
         ).plain()
         for role, key in signers
     ]
-    return wire.reply({"items": pins, "next_cursor": None})
+    return wire.reply({"items": [*pins, *pulling.listed(house)], "next_cursor": None})
 
 
 async def checkpoint(visit: Visit) -> Response:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from magistrate import __version__
-from magistrate.cli import activating, executions, intents, ledger, people, policy, service, warrants
+from magistrate.cli import activating, executions, intents, ledger, people, policy, pulling, service, warrants
 from magistrate.cli.me import CONTEXT
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ app.add_typer(executions.execution, name="execution")
 app.add_typer(executions.alerts, name="alerts")
 policy.policy.command("activate")(activating.activate)
 policy.policy.command("recover")(activating.recover)
+pulling.add(policy.policy)
 app.add_typer(policy.policy, name="policy")
 app.add_typer(policy.opa, name="opa")
 app.add_typer(ledger.ledger, name="ledger")

@@ -340,17 +340,43 @@ def _keep(who: places.Me, type_: str, id_: str, key: str, out: Path | None) -> P
 
 
 @keys.command("export")
-def export(role: Annotated[str, typer.Option(help="warrant, checkpoint or policy.")] = "warrant") -> None:
+def export(
+    role: Annotated[
+        str, typer.Option(help="warrant, checkpoint or policy; or bundle, which OPA verifies.")
+    ] = "warrant",
+    form: Annotated[str, typer.Option("--format", help="pin, a file to pin; or pem, for OPA's configuration.")] = "",
+) -> None:
     """Print a public key of the service as a file to pin. Compare its fingerprint by another way before pinning.
+
+    The bundle key, which signs what other OPAs pull, is printed as PEM.
 
     Example: magistrate keys export --role warrant > warrant.key.json
     """
     rows = me().client.get("/v1/keys")["items"]
-    found = next((r for r in rows if r["role"] == role), None)
+    found = next((r for r in rows if r["role"] == role), None)  # the current one stands before next and retired ones
     if found is None:
         raise typer.BadParameter(f"the service has no key of role {role}")
-    typer.echo(pins.export(found["origin"], found["role"], bytes.fromhex(found["public_key"])).decode().rstrip("\n"))
+    if (form or ("pem" if "pem" in found else "pin")) != ("pem" if "pem" in found else "pin"):
+        raise typer.BadParameter("the bundle key is printed as pem, every other as pin", param_hint="--format")
+    if "pem" in found:
+        typer.echo(found["pem"].rstrip("\n"))
+    else:
+        raw = pins.export(found["origin"], found["role"], bytes.fromhex(found["public_key"]))
+        typer.echo(raw.decode().rstrip("\n"))
     say.words(f"fingerprint {found['key_id']}")
+
+
+@keys.command("rotate")
+def rotate(
+    role: Annotated[str, typer.Option(help="bundle: the key that signs what other OPAs pull.")],
+    reason: Reason = "rotation",
+    as_json: Json = False,
+) -> None:
+    """Propose and sign a key's rotation: the announced one signs from then on, and another is announced.
+
+    Example: magistrate keys rotate --role bundle
+    """
+    administer("key.rotate", {"role": role}, reason, as_json=as_json)
 
 
 @keys.command("pin")

@@ -55,7 +55,7 @@ def bundle(
 ) -> Any:
     """Sign for an archived bundle to come into force, or carry out what enough operators have signed for."""
     with _stopped(data) as (store, origin):
-        found = archive_of(data, opa).load(digest)
+        found = archive_of(data, opa).judged(digest)
         words = _words(who, store, origin, "bundle", digest, reason, sign, signatures)
         if sign is not None:
             return {"signed": str(sign), "from": words[0]["from"], "to": digest}

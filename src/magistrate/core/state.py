@@ -532,7 +532,14 @@ def _recovery(view: View, entry: EntryLike) -> None:
 
 def _key(view: View, entry: EntryLike) -> None:
     said = entry.content()
-    view.put("installation", f"key/{said['role']}", state="current", data={**said, "at": entry.at})
+    id_ = f"key/{said['role']}"
+    before = view.row("installation", id_)
+    retired = [*before.data["retired"], {**_public(before.data), "until": entry.at}] if before else []
+    view.put("installation", id_, state="current", data={**said, "at": entry.at, "retired": retired})
+
+
+def _public(key: Mapping[str, Any]) -> dict[str, Any]:
+    return {"key_id": key["key_id"], "public_key": key["public_key"]}
 
 
 _MOVES: dict[str, Callable[[View, EntryLike, Mapping[str, Any]], None]] = {

@@ -175,6 +175,7 @@ async def ready(house: Installation, intent: Mapping[str, Any]) -> Ready:
 
     Raises:
         Absent, Broken: the archive does not have it, or not as it was taken in.
+        Malformed: it was never sent through the gate, and does not pass.
         Conflict: `bundle.older`.
         Refused: `bundle.canaries`, with what it answered.
         NoAnswer: it does not answer at all.
@@ -182,7 +183,7 @@ async def ready(house: Installation, intent: Mapping[str, Any]) -> Ready:
     digest = str(intent["parameters"]["digest"])
     if house.store.row("bundles", digest) is None:
         raise Absent("bundle.unknown", f"no bundle {digest} is on record", hint="magistrate policy ls")
-    bundle = await asyncio.to_thread(house.sidecars.archive.load, digest)
+    bundle = await asyncio.to_thread(house.sidecars.archive.judged, digest)
     active = house.store.row("installation", "active")
     promotions.hold_newer(digest, bundle.sequence, active.data["highest"] if active else 0)
     await hold_canaries(house, bundle)

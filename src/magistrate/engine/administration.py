@@ -9,7 +9,7 @@ from typing import Any
 from magistrate.core.administration import hold_possession
 from magistrate.core.errors import Absent, Conflict, Refused
 from magistrate.core.values import unix
-from magistrate.engine import activation
+from magistrate.engine import activation, pulling
 from magistrate.engine.installation import Installation
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
@@ -159,6 +159,13 @@ def _enrol_watcher(type_: str) -> Callable[[Installation, Txn, dict[str, Any]], 
     return enrol
 
 
+def _rotate_key(house: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
+    role = intent["parameters"]["role"]
+    if role != pulling.ROLE:
+        raise Refused("administration.not_here", f"the {role} key is not something this version can rotate")
+    return "key", role, "current", pulling.rotated(house, txn)
+
+
 _ACTS: dict[str, Act] = {
     "operator.enrol": _enrol_operator,
     "operator.suspend": _suspend_operator,
@@ -168,4 +175,5 @@ _ACTS: dict[str, Act] = {
     "agent.release": _release_agent,
     "observer.enrol": _enrol_watcher("observer"),
     "auditor.enrol": _enrol_watcher("auditor"),
+    "key.rotate": _rotate_key,
 }

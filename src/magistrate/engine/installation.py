@@ -17,6 +17,7 @@ from magistrate.core.errors import Absent, Broken, Moved, NoAnswer, Unavailable
 from magistrate.core.signature import Signer
 from magistrate.core.values import Document
 from magistrate.core.verification import AccessAnswer, AdmissionAnswer, ApprovalAnswer, VerificationAnswer
+from magistrate.engine.pulling import BundleKeys
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.sidecars import Sidecars
@@ -187,6 +188,7 @@ class Installation:
     clock: Clock
     secret: Callable[[str], str]
     resolve: Mapping[str, str] = field(default_factory=dict)
+    bundle_keys: BundleKeys | None = None  # None: nothing is signed for others to pull
     beats: dict[str, float] = field(default_factory=dict)
     running: dict[str, Run] = field(default_factory=dict)
     unjudged: set[str] = field(default_factory=set)

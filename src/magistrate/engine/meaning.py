@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from magistrate.core import approval as approvals
+from magistrate.core import p256
 from magistrate.core import promotion as promotions
 from magistrate.core import warrant as warrants
 from magistrate.core.administration import floor_of, hold_floor
-from magistrate.core.canonical import canonical, digest_of
+from magistrate.core.canonical import canonical, digest, digest_of
 from magistrate.core.decision import decision_digest, hold_requirement
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Broken, MagistrateError
@@ -33,6 +34,7 @@ EFFECTS = {
     "agent.release": ("agent", "released", "agent"),
     "observer.enrol": ("observer", "enrolled", "observer"),
     "auditor.enrol": ("observer", "enrolled", "auditor"),
+    "key.rotate": ("key", "rotated", "role"),
     "bundle.activate": ("bundle", "activated", "digest"),
 }
 SHAPE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
@@ -61,6 +63,7 @@ class Meaning:
         self._ever: set[str] = set()
         self._roles: dict[str, frozenset[str]] = {}
         self._warrant_key: PublicKey | None = None
+        self._bundle_key: dict[str, Any] = {}  # what signs for others to pull, as the last entry about it said
         self._intents: dict[str, dict[str, Any]] = {}
         self._decided: dict[str, dict[str, Any]] = {}
         self._said: dict[str, list[dict[str, Any]]] = {}
@@ -113,13 +116,13 @@ class Meaning:
         self._intents[entry.subject] = intent
 
     def _decision(self, entry: Entry, said: dict[str, Any]) -> None:
-        digest = decision_digest(
+        expected = decision_digest(
             intent_digest=digest_of(self._intents[entry.subject]),
             bundle=said["bundle"],
             round_=said["round"],
             terms=said["terms"],
         )
-        if digest != said["decision_digest"]:
+        if expected != said["decision_digest"]:
             raise Broken("decision.digest", "the decision is not what its digest says")
         if said["bundle"] != self._active or any(one["bundle"] != self._active for one in said["asked"]):
             raise Broken("decision.bundle", f"decided by {said['bundle']}, and {self._active} was in force")
@@ -253,7 +256,14 @@ class Meaning:
         self._active, self._highest = promotion.digest, promotion.sequence
 
     def _key(self, entry: Entry, said: dict[str, Any]) -> None:
-        self._acted(entry, said, {})
+        """The first making of the bundle key needs nobody: it permits nothing. What follows is approved acts."""
+        first = said.get("event") == "made" and not self._bundle_key
+        if not first:
+            self._acted(entry, said, {})
+        _hold_key(entry, said)
+        if not first and _public(said) != self._bundle_key.get("next"):
+            raise Broken("key.announced", "the key is not the one that was announced")
+        self._bundle_key = said
 
     def _acted(self, entry: Entry, said: dict[str, Any], who: dict[str, Any]) -> None:
         """An approved act made this entry, and it says what was approved: no more, and of nobody else."""
@@ -268,7 +278,8 @@ class Meaning:
             raise Broken("administration.act", f"{intent['action']} does not make this {entry.kind} entry")
         if not _as_asked(who, said.get("credential", {}), asked):
             raise Broken("administration.act", "the entry says something else than was approved")
-        hold_floor(intent, self._said.get(id_, ()), subject=entry.subject, operators=len(self._ever))
+        who_ = "" if kind == "key" else entry.subject  # a role of a key is nobody, whatever an operator is called
+        hold_floor(intent, self._said.get(id_, ()), subject=who_, operators=len(self._ever))
         self.administration += 1
 
     def _recovery(self, entry: Entry, said: dict[str, Any]) -> None:
@@ -286,6 +297,26 @@ class Meaning:
             self._active = said["bundle"]["digest"]
             self._highest = max(self._highest, said["bundle"]["sequence"])
         self.recoveries.append(f"entry {entry.index}: recovered after {said['what']}: {said['reason']}")
+
+
+def _hold_key(entry: Entry, said: Mapping[str, Any]) -> None:
+    """Return if the entry is about the one key that changes on record, and names whole keys.
+
+    Raises:
+        Broken: it is not.
+    """
+    whole = said.keys() == {"event", "role", "key_id", "public_key", "next"} and said["next"] == _public(said["next"])
+    if not whole or (entry.subject, entry.state, said["role"]) != ("bundle", "current", "bundle"):
+        raise Broken("key.entry", "not what an entry about a key holds")
+    for one in (said, said["next"]):
+        point = bytes.fromhex(one["public_key"])
+        p256.pem(point)
+        if digest(point) != one["key_id"]:
+            raise Broken("key.id", f"{one['key_id']} is not the id of the key beside it")
+
+
+def _public(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {"key_id": said["key_id"], "public_key": said["public_key"]}
 
 
 def _as_asked(who: Mapping[str, Any], credential: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from magistrate import shipped
 from magistrate.core import canonical
 from magistrate.core.errors import Conflict, Malformed, Unavailable
 from magistrate.core.state import fold
-from magistrate.engine import activation, arming, deadlines
+from magistrate.engine import activation, arming, deadlines, pulling
 from magistrate.engine.installation import Clock, Installation, Keys, every
 from magistrate.engine.setup import Setup
 from magistrate.keys import files, kek, private
@@ -68,6 +68,7 @@ class Open:
         # arming is asked at every start: what an OPA answered in another life says nothing of this one
         await arming.check(self.house, arming.MISSES - 1)
         await deadlines.after_crash(self.house)
+        await pulling.begin(self.house)
         for keeper in (deadlines.keep, arming.keep, _pulse):
             task = asyncio.create_task(keeper(self.house))
             task.add_done_callback(self._ended)
@@ -140,6 +141,7 @@ async def _open(settings: Settings, plan: dict[str, Any], keys: Keys, store: Sto
         clock=settings.clock,
         secret=settings.secret or _no_secret,
         resolve=settings.resolve,
+        bundle_keys=_bundle_keys(settings, store),
     )
     try:
         activation.hold_promoted(house)
@@ -239,6 +241,15 @@ def _keys(settings: Settings, *, first: bool) -> Keys:
     return Keys(**loaded)
 
 
+def _bundle_keys(settings: Settings, store: Store) -> pulling.BundleKeys:
+    """The keys that sign for others to pull; those the ledger names are here, or nothing starts."""
+    keys = pulling.BundleKeys(settings.data / "keys", kek.find(settings.data, _places(settings.state)))
+    named = store.row("installation", pulling.ROW)
+    if named is not None:
+        keys.hold(named.data)
+    return keys
+
+
 def _places(state: Path) -> kek.Places:
     named = kek.Places.of(os.environ)
     return kek.Places(named.given, named.credentials, state)
@@ -277,7 +288,8 @@ def probe_keys(data: Path, state: Path) -> str:
     lock = kek.find(data, _places(state))
     for role in ROLES:
         files.probe(files.load(data / "keys", role, lock).signer)
-    return f"three keys sign and verify; their installation key is from {lock.source} {lock.path}"
+    pulling.BundleKeys(data / "keys", lock).probe()
+    return f"the keys sign and verify; their installation key is from {lock.source} {lock.path}"
 
 
 def judge_mark(data: Path, state: Path) -> str:

@@ -1,7 +1,8 @@
 """Key files: one for each role, 0600, sealed with AES-256-GCM under the installation key or a passphrase.
 
 A key file that is damaged, missing, another role's or sealed by another key stops the caller with its own code;
-nothing here writes over one. A rotation makes `ROLE.next.key`, and `settle` puts it in place once the ledger names it.
+nothing here writes over one. A rotation makes `ROLE.next.key`, and `settle` puts it in place once the ledger names it;
+the keys of a role that is announced ahead (`bundle`) lie side by side under their ids; the ledger says which is which.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from pydantic import Field, StringConstraints, model_validator
 
+from magistrate.core import p256
 from magistrate.core.canonical import canonical, load_canonical
 from magistrate.core.errors import Broken, MagistrateError, Malformed, Unavailable
 from magistrate.core.signature import Signer, admit, signer_from_seed
@@ -24,11 +26,11 @@ from magistrate.core.values import Digest, Document, parse
 from magistrate.keys import private
 from magistrate.keys.kek import Kek
 
-Role = Literal["warrant", "checkpoint", "policy", "operator", "agent", "observer"]
-ROLES: tuple[Role, ...] = ("warrant", "checkpoint", "policy")  # an installation's own
+Role = Literal["warrant", "checkpoint", "policy", "bundle", "operator", "agent", "observer"]
+ROLES: tuple[Role, ...] = ("warrant", "checkpoint", "policy")  # an installation's own, named by genesis
 SHORTEST = 12  # characters of a passphrase; Argon2id makes each guess cost about a quarter of a second
 
-Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Public = Annotated[str, StringConstraints(pattern=r"^(0[23])?[0-9a-f]{64}$")]  # Ed25519, or a point of P-256
 OrNone = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")]
 
 
@@ -38,7 +40,7 @@ class KeyFile(Document):
     v: Annotated[int, Field(ge=1, le=1)]  # a Literal would take true for 1
     role: Role
     key_id: Digest
-    public_key: Hex32
+    public_key: Public
     kdf: Literal["none", "argon2id"]
     lock: OrNone
     salt: OrNone
@@ -87,10 +89,28 @@ def make(folder: Path, role: Role, lock: Lock, *, name: str = "") -> RoleKey:
         Broken: `key.folder`: others may write in the folder.
     """
     seed = secrets.token_bytes(32)
-    signer = signer_from_seed(seed)
+    signer = _signer(role, seed)
     private.folder(folder, what="key")
     private.make(folder / f"{name or role}.key", _seal(seed, signer, role, lock), what="key")
     return RoleKey(role, signer)
+
+
+def make_beside(folder: Path, role: Role, lock: Lock) -> RoleKey:
+    """Make a new key whose file bears its id, so that keys of one role lie side by side and none replaces another.
+
+    Raises:
+        as `make`.
+    """
+    seed = secrets.token_bytes(32)
+    signer = _signer(role, seed)
+    private.folder(folder, what="key")
+    private.make(folder / f"{beside(role, signer.key_id)}.key", _seal(seed, signer, role, lock), what="key")
+    return RoleKey(role, signer)
+
+
+def beside(role: Role, key_id: str) -> str:
+    """The name under which `make_beside` keeps the key of this id."""
+    return f"{role}-{key_id.removeprefix('sha256:')[:16]}"
 
 
 def load(folder: Path, role: Role, lock: Lock, *, name: str = "") -> RoleKey:
@@ -113,7 +133,7 @@ def load(folder: Path, role: Role, lock: Lock, *, name: str = "") -> RoleKey:
     if said.role != role:
         raise Broken("key.role", f"{path} is the key of role {said.role}, not {role}")
     # 4. the seal opens, and what is in it makes the public key it states
-    signer = signer_from_seed(_open(said, lock, path))
+    signer = _signer(role, _open(said, lock, path))
     if (signer.public.hex(), signer.key_id) != (said.public_key, said.key_id):
         raise _damaged(path, "its private and public keys are not a pair")
     return RoleKey(role, signer)
@@ -158,9 +178,17 @@ def probe(signer: Signer) -> None:
     """
     message = b"magistrate/probe/v1\x00" + secrets.token_bytes(32)  # no pre-authentication encoding begins so
     try:
-        admit(signer.public).verify(message, signer.sign(message))
+        if len(signer.public) == p256.PUBLIC_BYTES:
+            p256.verify(signer.public, message, signer.sign(message))
+        else:
+            admit(signer.public).verify(message, signer.sign(message))
     except MagistrateError as error:
         raise Broken("key.probe", f"{signer.key_id} signs what its public key refuses: {error.detail}") from None
+
+
+def _signer(role: Role, seed: bytes) -> Signer:
+    """The signer of a role: OPA verifies what the bundle key signs, and knows no Ed25519."""
+    return p256.signer_from_scalar(seed) if role == "bundle" else signer_from_seed(seed)
 
 
 def _seal(seed: bytes, signer: Signer, role: Role, lock: Lock) -> bytes:

@@ -1,26 +1,31 @@
 """The archive of bundles: taken in once through the gate, never edited, never deleted, hashed again at every load.
 
 The files are `<sha256>.tar.gz`; `index.json` says which were taken in, so that a file put beside them is none of ours
-and a sequence whose file is gone is not given again.
+and a sequence whose file is gone is not given again. The index is a file like any other: who can write the folder can
+name what never passed the gate. So a bundle is put in force only after `judged`, which sends it through the gate once
+more; `load` is for the bundle that the ledger names by its digest.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from magistrate.core import canonical
-from magistrate.core.errors import Absent, Broken, Conflict, Unavailable
-from magistrate.core.values import Count, Digest, Document
-from magistrate.policy import gate
+from magistrate.core.errors import Absent, Broken, Conflict, Malformed, Unavailable
+from magistrate.core.values import Count, Digest, Document, parse
+from magistrate.policy import gate, tarball
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 
 INDEX: Final = "index.json"
+MAX_INDEX: Final = 1024 * 1024  # some eight thousand bundles
 
 
 class _Row(Document):
@@ -40,6 +45,7 @@ class Archive:
         self._folder = folder
         self._binary = binary
         self._read: dict[str, Bundle] = {}
+        self._passed: set[str] = set()  # what went through the gate here, by digest: the same bytes pass again
 
     def take(self, raw: bytes) -> Bundle:
         """Take a bundle in and return it; one that is already here is loaded.
@@ -50,22 +56,30 @@ class Archive:
             Unavailable: `bundle.unwritten`, the folder does not take it.
         """
         bundle = Bundle.read(raw)
-        index = self._index()
-        if bundle.digest in index:
+        if bundle.digest in self._known(bundle):
             return self.load(bundle.digest)
-        for digest, row in index.items():
-            if row["sequence"] == bundle.sequence:
-                hint = "raise `sequence` in .manifest"
-                raise Conflict("bundle.sequence_taken", f"sequence {bundle.sequence} is {digest}", hint=hint)
-        gate.check(self._binary, bundle)
-        index[bundle.digest] = {"sequence": bundle.sequence, "contract": bundle.contract}
+        self._pass(bundle)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._write_once(self._path(bundle.digest), raw)
-            self._write_index(index)  # after this line the bundle is part of history
+            with _held(self._folder):  # two that are taken in at once come one after the other
+                index = self._known(bundle)
+                index[bundle.digest] = _Row(digest=bundle.digest, sequence=bundle.sequence, contract=bundle.contract)
+                self._write_once(self._path(bundle.digest), raw)
+                self._write_index(index)  # after this line the bundle is part of history
         except OSError as error:
             raise Unavailable("bundle.unwritten", f"{self._folder}: {error.strerror or error}") from error
         return self.load(bundle.digest)
+
+    def judged(self, digest: str) -> Bundle:
+        """Return an archived bundle that passes the gate now: one that is about to come into force.
+
+        Raises:
+            Malformed: the gate refuses it, whatever the index says.
+            Absent, Broken: as `load`.
+        """
+        bundle = self.load(digest)
+        self._pass(bundle)
+        return bundle
 
     def load(self, digest: str) -> Bundle:
         """Return an archived bundle, its file hashed anew.
@@ -74,47 +88,81 @@ class Archive:
             Absent: `bundle.unknown`, it was never taken in.
             Broken: `bundle.lost` or `bundle.changed`, its file is gone or other bytes.
         """
-        if digest not in self._index():
+        row = self._index().get(digest)
+        if row is None:
             raise Absent("bundle.unknown", f"no bundle {digest} was taken in")
         path = self._path(digest)
-        try:
-            raw = path.read_bytes()
-        except FileNotFoundError:
-            hint = "restore the file from a backup"
-            raise Broken("bundle.lost", f"{path.name} was taken in and is gone", hint=hint) from None
-        except OSError as error:
-            raise Unavailable("bundle.unread", f"{path}: {error.strerror}") from error
+        raw = _read(path, tarball.MAX_PACKED)
         if canonical.digest(raw) != digest:
             hint = "restore the file from a backup"
             raise Broken("bundle.changed", f"{path.name} holds other bytes than its name says", hint=hint)
         if digest not in self._read:
             self._read[digest] = Bundle.read(raw, path)
-        return self._read[digest]
+        bundle = self._read[digest]
+        if (bundle.sequence, bundle.contract) != (row.sequence, row.contract):
+            raise _edited(f"{INDEX} gives {digest} another sequence or contract than it has")
+        return bundle
 
     def digests(self) -> list[str]:
         """Every bundle that was taken in, by sequence."""
+        return [row.digest for row in _in_order(self._index())]
+
+    def _pass(self, bundle: Bundle) -> None:
+        if bundle.digest not in self._passed:
+            gate.check(self._binary, bundle)
+            self._passed.add(bundle.digest)
+
+    def _known(self, bundle: Bundle) -> dict[str, _Row]:
+        """What was taken in, if none of it stands where this bundle would.
+
+        Raises:
+            Conflict: `bundle.sequence_taken`.
+        """
         index = self._index()
-        return sorted(index, key=lambda digest: index[digest]["sequence"])
+        for digest in index:
+            if digest != bundle.digest and self._sequence(index[digest]) == bundle.sequence:
+                hint = "raise `sequence` in .manifest"
+                raise Conflict("bundle.sequence_taken", f"sequence {bundle.sequence} is {digest}", hint=hint)
+        return index
+
+    def _sequence(self, row: _Row) -> int:
+        """A bundle's sequence by its own word; by the index where its file is gone or damaged.
+
+        Raises:
+            Broken: `bundle.index`, the two differ: somebody made room for another bundle.
+        """
+        try:
+            return self.load(row.digest).sequence
+        except Broken as error:
+            if error.code == "bundle.index":
+                raise
+        except Unavailable:
+            pass
+        return row.sequence
 
     def _path(self, digest: str) -> Path:
         return self._folder / (digest.removeprefix("sha256:") + ".tar.gz")
 
-    def _index(self) -> dict[str, dict[str, int]]:
-        """What was taken in: sequence and contract by digest."""
+    def _index(self) -> dict[str, _Row]:
+        """What was taken in, by digest."""
         path = self._folder / INDEX
         try:
-            kept = _Index.model_validate_json(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except OSError as error:
-            raise Unavailable("bundle.unread", f"{path}: {error.strerror}") from error
-        except ValidationError:
-            hint = "restore it from a backup"
-            raise Broken("bundle.index", f"{path} is not an index of bundles", hint=hint) from None
-        return {row.digest: {"sequence": row.sequence, "contract": row.contract} for row in kept.bundles}
+            raw = _read(path, MAX_INDEX)
+        except Broken as error:
+            if error.code == "bundle.lost":
+                return {}
+            raise
+        try:
+            kept = parse(_Index, canonical.canonical(canonical.load_canonical(raw, limit=MAX_INDEX))).bundles
+        except Malformed:
+            raise _edited(f"{path} is not an index of bundles") from None
+        index = {row.digest: row for row in kept}
+        if len(index) != len(kept) or len({row.sequence for row in kept}) != len(kept):
+            raise _edited(f"{path} names a bundle or a sequence twice")
+        return index
 
-    def _write_index(self, index: dict[str, dict[str, int]]) -> None:
-        rows = [{"digest": digest, **index[digest]} for digest in sorted(index, key=lambda key: index[key]["sequence"])]
+    def _write_index(self, index: dict[str, _Row]) -> None:
+        rows = [row.plain() for row in _in_order(index)]
         _replace(self._folder / INDEX, canonical.canonical({"bundles": rows}) + b"\n")
 
     def _write_once(self, path: Path, raw: bytes) -> None:
@@ -123,11 +171,56 @@ class Archive:
         try:
             os.link(part, path)
         except FileExistsError:
-            if path.read_bytes() != raw:
+            if _read(path, tarball.MAX_PACKED) != raw:
                 raise Broken("bundle.changed", f"{path.name} exists and holds other bytes") from None
         finally:
             part.unlink()
         _sync(path.parent)
+
+
+def _in_order(index: dict[str, _Row]) -> list[_Row]:
+    return sorted(index.values(), key=lambda row: row.sequence)
+
+
+def _edited(detail: str) -> Broken:
+    return Broken("bundle.index", detail, hint="restore it from a backup")
+
+
+def _read(path: Path, most: int) -> bytes:
+    """The bytes of a plain file of the archive: links are not followed, and nothing that is no file is waited for.
+
+    Raises:
+        Broken: `bundle.lost`; `bundle.link`; `bundle.changed` where it is larger than anything that was taken in.
+        Unavailable: `bundle.unread`.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "restore the file from a backup"
+        raise Broken("bundle.lost", f"{path.name} was taken in and is gone", hint=hint) from None
+    except OSError as error:
+        if path.is_symlink():
+            raise Broken("bundle.link", f"{path} is a link, not a file that was taken in") from None
+        raise Unavailable("bundle.unread", f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Unavailable("bundle.unread", f"{path} is not a plain file")
+    with os.fdopen(handle, "rb") as file:
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise Broken("bundle.changed", f"{path.name} is larger than anything that was taken in")
+    return raw
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The lock of the folder, across threads and processes; it ends with the process that holds it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _replace(path: Path, raw: bytes) -> None:

@@ -6,9 +6,11 @@ on links, long names, PAX records and on what follows the first empty block; her
 
 from __future__ import annotations
 
+import gzip
 import re
 import tarfile
 import zlib
+from collections.abc import Mapping
 from typing import Final
 
 from magistrate.core.errors import Malformed
@@ -43,6 +45,18 @@ def unpack(raw: bytes) -> dict[str, bytes]:
     if len(blocks) < at + 2 * _BLOCK or any(blocks[at:]):
         raise Malformed("bundle.archive", "the archive does not end as it should")
     return files
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """The tarball of these files, in this order; the same files give the same bytes."""
+    blocks = b"".join(_member(name, raw) for name, raw in files.items())
+    return gzip.compress(blocks + bytes(2 * _BLOCK), mtime=0)
+
+
+def _member(name: str, raw: bytes) -> bytes:
+    header = tarfile.TarInfo(name)
+    header.size, header.mode = len(raw), 0o600
+    return header.tobuf(tarfile.USTAR_FORMAT) + raw + bytes(-len(raw) % _BLOCK)
 
 
 def _inflate(raw: bytes) -> bytes:
