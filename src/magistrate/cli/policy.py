@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from magistrate import shipped
-from magistrate.cli import places, say
+from magistrate.cli import explaining, places, say
 from magistrate.cli.me import Json, me, read_file, sub
 from magistrate.cli.service import find_opa, interactive
 from magistrate.core import canonical
@@ -19,6 +19,7 @@ from magistrate.policy.bundle import Bundle
 
 policy = sub("Build and check bundles.")
 opa = sub("The OPA that decides: which one, and getting it.")
+policy.command("explain")(explaining.explain)
 Rego = Annotated[Path | None, typer.Argument(help="The rego folder; the shipped one when left out.")]
 
 
