@@ -32,13 +32,13 @@ def as_test(
     """
     package = f"tests.{governing[0]}" if governing else APART
     word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    expected = _decided(answer) if document == "decision" else [f"answer == {_rego(answer)}"]
+    expected = _decided(answer) if document == "decision" else [f"answer == {_rego(answer, indent=2)}"]
     text = "\n".join(
         [
             *(f"# {line}" for line in _one_line(about)),
             f"package {package}",
             "",
-            f"_question_{word} := {_rego(question)}",
+            f"_question_{word} := {_rego(question, indent=2)}",
             "",
             f"test_recorded_{word} if {{",
             f"\tanswer := data.magistrate.{document} with input as _question_{word}",
@@ -59,13 +59,13 @@ def _decided(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"answer.standing.outcome == {_rego(standing['outcome'])}"
     yield f"{{reason.code | some reason in answer.standing.reasons}} == {_set(codes)}"
     yield f"answer.standing.wanted == {_rego(standing['wanted'])}"
-    yield f"answer.standing.issue == {_rego(standing['issue'])}"
-    yield f"answer.terms == {_rego(answer['terms'])}"
+    yield f"answer.standing.issue == {_rego(standing['issue'], indent=2)}"
+    yield f"answer.terms == {_rego(answer['terms'], indent=2)}"
 
 
-def _rego(value: Any) -> str:
+def _rego(value: Any, indent: int | None = None) -> str:
     """JSON is Rego."""
-    return json.dumps(thaw(value), sort_keys=True)
+    return json.dumps(thaw(value), sort_keys=True, indent=indent)
 
 
 def _set(values: Sequence[str]) -> str:

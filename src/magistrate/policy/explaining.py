@@ -87,9 +87,18 @@ class Explanation:
 
 
 async def explain(
-    binary: Binary, bundle: Bundle, document: str, question: Mapping[str, Any], answer: Any, *, search: bool = True
+    binary: Binary,
+    bundle: Bundle,
+    document: str,
+    question: Mapping[str, Any],
+    answer: Any,
+    *,
+    search: bool = True,
+    places: Places | None = None,
 ) -> Explanation:
     """Explain the answer a question got; `search` also looks for what would have changed it.
+
+    `places` are the bundle's, where they were read before.
 
     Raises:
         Broken: `explain.differs`, the bundle gives another answer now.
@@ -104,7 +113,7 @@ async def explain(
         hold_same(recorded, (await sidecar.ask(document, raw)).raw)
         traced = trace(binary, bundle, document, raw)
         hold_same(recorded, traced.answer)
-        places = places_.read(binary, bundle)
+        places = places or places_.read(binary, bundle)
         told = _told(binary, bundle, document, dict(question), places, traced)
         found = await _nearest(sidecar, bundle, document, dict(question), told) if search else None
     finally:

@@ -151,7 +151,7 @@ def _rule(file: str, package: str, tree: Tree) -> Rule:
         title=str(note.get("title", "")),
         description=str(note.get("description", "")).strip(),
         remedy=str(custom.get("remedy", "")),
-        source=text_of(at),
+        source=f"default {text_of(tree['head']['location'])}" if tree.get("default") else text_of(at),
         tree=tree,
     )
 
