@@ -90,6 +90,20 @@ def test_admissions_and_verifications_are_explained_too(house, document):
     assert told["engine_silent"] > 0
 
 
+def test_who_stood_before_the_gate_is_said(house):
+    code, told = explain(house, house.made["restart"], "--document", "admission", "--no-search")
+    assert code == say.DONE, told
+    assert "presented by agent deploy-bot" in told
+
+
+def test_an_act_of_administration_is_said_to_have_a_floor_beside_opa(house):
+    with house.client(AUDITOR) as client:
+        acts = [row["intent_id"] for row in client.all("/v1/intents") if row["action"] == "agent.enrol"]
+    code, told = explain(house, acts[0], "--no-search")
+    assert code == say.DONE, told
+    assert "the program counts signatures of its own floor" in told
+
+
 def test_who_may_not_see_a_bundle_gets_no_explanation(house):
     code, told = explain(house, house.made["refund"], who="refund-bot")
     assert (code, "error: " in told) == (say.DENIED, True), told

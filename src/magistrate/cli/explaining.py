@@ -199,6 +199,8 @@ def _head(recorded: Recorded, bundle: Bundle, told: Explanation) -> Iterator[str
     if intent:
         by = intent.get("proposer", {})
         yield f"  {intent.get('action')} {intent.get('target')} by {by.get('type')} {by.get('id')}"
+    if actor := _actor(recorded):
+        yield f"  {actor}"
     yield f"  entry {recorded.index}, {recorded.at}, asking {recorded.number} of {recorded.of}" + (
         f", round {question['round']}" if "round" in question else ""
     )
@@ -208,11 +210,27 @@ def _head(recorded: Recorded, bundle: Bundle, told: Explanation) -> Iterator[str
     if recorded.document == "decision":
         for row in recorded.answer["terms"]["requirement"]["all_of"]:
             yield f"  requires {row['count']} of {', '.join(row['roles'])} ({row['proof']})"
+    row = bundle.data.get("catalogue", {}).get("actions", {}).get(intent.get("action"), {})
+    if recorded.document == "decision" and row.get("administration"):
+        yield "  an act of administration: beside what OPA says, the program counts signatures of its own floor"
     overruled = recorded.overruled
     if overruled:
         why = ", ".join(f"{reason['code']} {reason['title']}" for reason in overruled["reasons"])
         yield f"  the program narrowed this to {overruled['outcome']}: {why}"
     yield "  asked again, the bundle gives the recorded answer byte for byte"
+
+
+def _actor(recorded: Recorded) -> str:
+    """Who stood before the gate, where it was not the proposer."""
+    question = recorded.question
+    if recorded.document == "approval":
+        return f"{question['statement']['verdict']} by operator {question['operator']['id']}"
+    if recorded.document == "admission":
+        return f"presented by {question['presenter']['type']} {question['presenter']['id']}"
+    if recorded.document == "access":
+        who, object_ = question["principal"], question["object"]
+        return f"{question['verb']} of {object_['type']} {object_['id']} by {who['type']} {who['id']}"
+    return ""
 
 
 def _spoke(one: Told) -> Iterator[str]:

@@ -19,7 +19,6 @@ from magistrate.policy.bundle import Bundle
 
 policy = sub("Build and check bundles.")
 opa = sub("The OPA that decides: which one, and getting it.")
-policy.command("explain")(explaining.explain)
 Rego = Annotated[Path | None, typer.Argument(help="The rego folder; the shipped one when left out.")]
 
 
@@ -61,6 +60,9 @@ def ls(as_json: Json = False) -> None:
     Example: magistrate policy ls
     """
     say.table(me().client.get("/v1/bundles")["items"], ("digest", "sequence", "state"), as_json=as_json)
+
+
+policy.command("explain")(explaining.explain)
 
 
 @opa.command("which")

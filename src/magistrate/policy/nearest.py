@@ -24,6 +24,8 @@ from magistrate.policy.states import OUTCOMES, State, state
 MOST: Final = 4000  # questions over all facts, one at a time: a second or three
 EACH: Final = 250  # of one fact at most
 PAIRS: Final = 800  # questions of two facts at a time
+AFTER: Final = 200  # changes after which everybody wanted is let say yes
+NEARER: Final = 3  # pairs for each outcome that are brought as near as they can be
 SAMPLES: Final = 6  # values of one fact that are tried together with another's
 AT_ONCE: Final = 16  # in flight
 ENGINE: Final = "magistrate."
@@ -143,8 +145,7 @@ async def nearest(sidecar: Sidecar, document: str, question: Question, facts: li
     if missing := search.unreached(flips):
         flips += await search.pairs(missing)
     kept = sorted(_best(flips), key=Flip.rank)
-    bound = 1 + min(MOST, EACH * len(facts)) + PAIRS + PAIRS // 2
-    return Nearest(tuple(kept), oracle.asked, bound, tuple(search.unreached(kept)))
+    return Nearest(tuple(kept), oracle.asked, search.bound, tuple(search.unreached(kept)))
 
 
 class _Search:
@@ -155,6 +156,13 @@ class _Search:
         self._facts = facts
         self._each = min(EACH, MOST // max(1, len(facts)))
         self._found: dict[int, dict[Any, _Answer]] = {}  # by fact: what each value tried gives
+
+    @property
+    def bound(self) -> int:
+        """How many questions it may take at most: each part's share, and 53 halvings of each number of a pair."""
+        people = AFTER + 2 + len(self._question.get("approvals", ()))
+        halvings = (len(OUTCOMES[self._oracle.document]) - 1) * NEARER * 2 * 53
+        return 1 + self._each * len(self._facts) + people + PAIRS + halvings
 
     def unreached(self, flips: Iterable[Flip]) -> list[str]:
         """The outcomes nothing leads to yet."""
@@ -228,7 +236,7 @@ class _Search:
             self._people(self._applied(flip), flip.changes, _Answer(flip.state, flip.wanted))
             for flip in _best(flips)
             if flip.state.outcome == "ask" and len(flip.changes) == 1 and flip.changes[0].whose != "people"
-        ][: PAIRS // 4]
+        ][:AFTER]
         made = [one for group in given for one in group]
         answers = await asyncio.gather(*(self._oracle.ask(question) for question, _ in made))
         return [
@@ -286,7 +294,7 @@ class _Search:
                 and answer.state.outcome == outcome
                 and not any(self._a_fault(fact, answer) for fact, _ in pair)
             ]
-            for pair, answer in sorted(hits, key=lambda hit: self._flip(*hit).rank())[:3]:
+            for pair, answer in sorted(hits, key=lambda hit: self._flip(*hit).rank())[:NEARER]:
                 flips.append(await self._nearer(pair, answer))
         return flips
 
