@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from magistrate import shipped
-from magistrate.cli import places, say
+from magistrate.cli import explaining, places, say
 from magistrate.cli.me import Json, me, read_file, sub
 from magistrate.cli.service import find_opa, interactive
 from magistrate.core import canonical
@@ -64,6 +64,9 @@ def ls(as_json: Json = False) -> None:
         ("digest", "sequence", "state", "author", "activated_at"),
         as_json=as_json,
     )
+
+
+policy.command("explain")(explaining.explain)
 
 
 @opa.command("which")

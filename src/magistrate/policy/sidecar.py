@@ -20,6 +20,7 @@ from magistrate.core.errors import Broken, MagistrateError, NoAnswer, Unavailabl
 from magistrate.core.values import Document
 from magistrate.policy import authz
 from magistrate.policy.answer import Answer
+from magistrate.policy.apart import Apart
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.folder import Folder
@@ -29,6 +30,7 @@ M = TypeVar("M", bound=Document)
 
 BUNDLE: Final = "bundle.tar.gz"
 SOCKET: Final = "s"
+PATIENCE: Final = 5.0  # for canaries: a busy OPA that took 1.1 s was seen, and late is not wrong
 START_SECONDS: Final = 10.0  # about 0.1 s on an idle machine
 FIRST_BACKOFF: Final = 0.1
 LAST_BACKOFF: Final = 0.5  # decisions are back within two seconds, however often OPA dies
@@ -60,7 +62,7 @@ class Sidecar:
         self._revisions = {authz.NAME: secrets.token_hex(16), BUNDLE: str(bundle.sequence)}
         self._home: Folder | None = None
         self._line: Line | None = None
-        self._apart: Line | None = None
+        self._apart: Apart | None = None
         self._opa: guardian.Guarded | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._hashed: tuple[int, ...] = ()
@@ -82,8 +84,8 @@ class Sidecar:
         """
         try:
             self._home = await asyncio.to_thread(self._prepare)
-            self._line = self._connect(self._connections)
-            self._apart = self._connect(1)
+            self._line = self._connect(self._connections, self._deadline)
+            self._apart = Apart(self._connect(1, max(self._deadline, PATIENCE)))
             await self._launch()
         except BaseException:
             await self.stop()
@@ -116,7 +118,8 @@ class Sidecar:
     ) -> Answer[Any]:
         """Return the answer of `data.magistrate.<document>` to canonical question bytes.
 
-        With a `model` the answer is also read as that. `apart` asks on a connection that no other question shares.
+        With a `model` the answer is also read as that. `apart` asks on a connection and an
+        event loop that no other question shares.
 
         Raises:
             NoAnswer: in every other case; the code says which. No answer is a denial.
@@ -154,14 +157,14 @@ class Sidecar:
         if self._opa is not None:
             await self._opa.stop(0)
 
-    def _connect(self, connections: int) -> Line:
+    def _connect(self, connections: int, deadline: float) -> Line:
         return Line(
             str(self._folder / SOCKET),
             self._token,
             bundle=self.bundle.digest,
             version=self._binary.version,
             revisions=self._revisions,
-            deadline=self._deadline,
+            deadline=deadline,
             connections=connections,
         )
 
