@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from magistrate.core import canonical
+from magistrate.core.errors import Malformed
 from magistrate.policy import capabilities
 from magistrate.policy.binary import Binary
 from magistrate.policy.command import run
 
+MAX_DATA: Final = 8 * 1024 * 1024  # as much as a packed bundle may have
 SCHEMAS: Final = "schemas"
 CAPABILITIES: Final = "capabilities.json"
 TABLES: Final = ("cases.yaml", "cases.csv")  # decision tables, beside the policy they are about
@@ -42,3 +45,32 @@ def run_purely(
         pure = Path(scratch) / CAPABILITIES
         pure.write_text(capabilities.text(binary), "utf-8")
         return run(binary, verb, *arguments, "--capabilities", str(pure), cwd=folder, stdin=stdin)
+
+
+def data(folder: Path) -> dict[str, Any]:
+    """The folder's data as its bundle holds it: each `data.json` at the place of its folder.
+
+    Raises:
+        Malformed: one of them is not JSON that we read, or two say the same differently; the detail names the file.
+    """
+    whole: dict[str, Any] = {}
+    for path in sorted(folder.rglob("data.json")):
+        name = path.relative_to(folder)
+        try:
+            value: Any = canonical.load(path.read_bytes(), limit=MAX_DATA, depth=canonical.MAX_DEPTH_RECORD)
+            for part in reversed(name.parent.parts):
+                value = {part: value}
+            _merge(whole, value)
+        except (Malformed, TypeError) as error:
+            raise Malformed("gate.data_file", f"{name}: {getattr(error, 'detail', 'no object')}") from None
+    return whole
+
+
+def _merge(whole: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(whole.get(key), dict):
+            _merge(whole[key], value)
+        elif key in whole:
+            raise TypeError
+        else:
+            whole[key] = value
