@@ -137,7 +137,7 @@ def test_a_failure_says_what_was_expected_and_what_came(tmp_path, binary, name):
     assert (failure.text, failure.expected, failure.actual) == (text, expected, actual)
     assert set(failure.differences) == set(differences)
     assert not fact or fact in failure.facts
-    assert not because or because in failure.because
+    assert not because or because in failure.unmet
     assert text in (tmp_path / failure.file).read_text().splitlines()[failure.line - 1]
 
 

@@ -38,16 +38,16 @@ class Coverage(Document):
     gaps: tuple[Gap, ...]
 
 
-def measured(binary: Binary, folder: Path) -> Coverage:
-    """Run the folder's tests and return what they reach.
+def measured(binary: Binary, folder: Path, only: str = "") -> Coverage:
+    """Run the folder's tests, or those whose whole name matches `only`, and return what they reach.
 
     Raises:
         Broken: `gate.test`, a test fails, so that nothing can be told.
         Malformed: `gate.compile` or `gate.builtin`, the folder does not compile.
     """
     # one pass: the passes that OPA adds only say more of lines that were missed, and cost as much again
-    wanted = ("--coverage", "--coverage-runs", "", "--format", "json")
-    ran = source.run_purely(binary, folder, "test", ".", *source.IGNORED, *wanted)
+    wanted = ("--coverage", "--coverage-runs", "", *(("--run", only) if only else ()))
+    ran = source.run_purely(binary, folder, "test", *source.TEST_ARGUMENTS, *source.IGNORED, *wanted)
     try:
         said = json.loads(ran.stdout)
     except ValueError:

@@ -42,7 +42,7 @@ class Failure(Document):
     actual: str
     differences: tuple[str, ...]
     facts: tuple[str, ...]  # what the names on that line stood for
-    because: tuple[str, ...]  # the lines elsewhere that did not hold, with their values
+    unmet: tuple[str, ...]  # the last lines elsewhere in the test that did not hold, with their values
 
 
 class Sources:
@@ -125,7 +125,7 @@ def _failure(events: Sequence[Event], end: int, sources: Sources, part: str) -> 
         actual=actual,
         differences=differences,
         facts=tuple(_facts(event, sources)),
-        because=tuple(_because(events[:end], event, sources)),
+        unmet=tuple(_unmet(events[:end], event, sources)),
     )
 
 
@@ -231,7 +231,7 @@ def _facts(event: Event, sources: Sources) -> Iterator[str]:
             yield f"{name} = {term.text(local)}"
 
 
-def _because(events: Sequence[Event], chosen: Event, sources: Sources) -> list[str]:
+def _unmet(events: Sequence[Event], chosen: Event, sources: Sources) -> list[str]:
     """The last of the other lines that did not hold: those of policies, and of the test's helpers."""
     found: dict[str, None] = {}
     for event in events:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 from magistrate.core import canonical
 from magistrate.core.errors import Malformed
-from magistrate.policy import capabilities
+from magistrate.policy import capabilities, gate
 from magistrate.policy.binary import Binary
-from magistrate.policy.command import run
+from magistrate.policy.command import PATIENCE, run
 
 MAX_DATA: Final = 8 * 1024 * 1024  # as much as a packed bundle may have
 SCHEMAS: Final = "schemas"
@@ -19,6 +21,8 @@ CAPABILITIES: Final = "capabilities.json"
 TABLES: Final = ("cases.yaml", "cases.csv")  # decision tables, beside the policy they are about
 APART: Final = (SCHEMAS, CAPABILITIES)  # at the top of the folder: read by authors and editors, never loaded
 TEST: Final = "_test.rego"
+PATIENCE_FOR_TESTS: Final = 600.0  # seconds, for all of them; OPA gives each one five, too few on a busy machine
+TEST_ARGUMENTS: Final = (".", "--timeout", "60s", "--format", "json")
 IGNORED: Final = tuple(part for name in (*APART, *TABLES) for part in ("--ignore", name))
 SHIPPED_ONLY: Final = (*IGNORED, "--ignore", f"*{TEST}")
 
@@ -44,7 +48,8 @@ def run_purely(
     with tempfile.TemporaryDirectory(prefix="magistrate-author-") as scratch:
         pure = Path(scratch) / CAPABILITIES
         pure.write_text(capabilities.text(binary), "utf-8")
-        return run(binary, verb, *arguments, "--capabilities", str(pure), cwd=folder, stdin=stdin)
+        slow = PATIENCE_FOR_TESTS if verb == "test" else PATIENCE
+        return run(binary, verb, *arguments, "--capabilities", str(pure), cwd=folder, stdin=stdin, patience=slow)
 
 
 def data(folder: Path) -> dict[str, Any]:
@@ -74,3 +79,22 @@ def _merge(whole: dict[str, Any], more: dict[str, Any]) -> None:
             raise TypeError
         else:
             whole[key] = value
+
+
+def trees(binary: Binary, folder: Path) -> dict[str, Any]:
+    """The syntax tree of every Rego file that ships, with places, by the file's name in the folder.
+
+    Raises:
+        Malformed: `gate.compile`, one of them does not parse.
+    """
+
+    def parse(path: Path) -> Any:
+        wanted = ("--format", "json", "--json-include", "locations,-comments")
+        ran = run(binary, "parse", *wanted, str(path.relative_to(folder)), cwd=folder)
+        if ran.returncode != 0:
+            raise gate.refusal(ran.stderr or ran.stdout)
+        return json.loads(ran.stdout)
+
+    paths = rego_files(folder)
+    with ThreadPoolExecutor(2) as pool:
+        return {str(p.relative_to(folder)): tree for p, tree in zip(paths, pool.map(parse, paths), strict=True)}

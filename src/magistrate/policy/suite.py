@@ -51,7 +51,7 @@ def _traced(binary: Binary, folder: Path, rows: Sequence[Mapping[str, Any]]) -> 
 
 def _run(binary: Binary, folder: Path, only: str, *more: str) -> list[dict[str, Any]]:
     chosen = ("--run", only) if only else ()
-    ran = source.run_purely(binary, folder, "test", ".", *source.IGNORED, "--format", "json", *chosen, *more)
+    ran = source.run_purely(binary, folder, "test", *source.TEST_ARGUMENTS, *source.IGNORED, *chosen, *more)
     try:
         return list(json.loads(ran.stdout) or ())
     except ValueError:
