@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
 from magistrate import shipped
 from magistrate.cli import formats, say
 from magistrate.cli.me import Json, read_file
-from magistrate.cli.service import find_opa
+from magistrate.cli.service import find_opa, interactive
 from magistrate.core.errors import Malformed
 from magistrate.engine.installation import ANSWERS
-from magistrate.policy import gate, gated, report
+from magistrate.policy import gate, gated, report, scaffold
 from magistrate.policy.archive import Archive
+from magistrate.policy.blank import Wanted
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.trial import tried
 
@@ -25,6 +27,7 @@ LOOK_EVERY = 0.3  # seconds between looks at the files
 
 def add(policy: typer.Typer) -> None:
     """Give the group its author's verbs."""
+    policy.command("new")(new)
     policy.command("test")(try_out)
     policy.command("check")(check)
     policy.command("build")(build)
@@ -40,6 +43,63 @@ def folder(rego: Path | None) -> Path:
     if not named.is_dir():
         raise Malformed("input.folder", f"{named} is no folder", hint="magistrate policy test rego")
     return named
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="The policy's name: a-z, 0-9 and _.")],
+    rego: Annotated[Path | None, typer.Option(help="The rego folder; `rego` here or the shipped one.")] = None,
+    action: Annotated[list[str] | None, typer.Option(help="An action it judges; may be given again.")] = None,
+    title: Annotated[str, typer.Option(help="What it is called to people.")] = "",
+    tier: Annotated[str, typer.Option(help="The lowest tier of what it judges.")] = "",
+    limit: Annotated[list[str] | None, typer.Option(help="PARAMETER=NUMBER: the most it may be; again.")] = None,
+    target_kind: Annotated[str, typer.Option(help="The kind of target; a new action needs one.")] = "",
+    new_action: Annotated[bool, typer.Option("--new-action", help="Give unknown actions a catalogue row.")] = False,
+) -> None:
+    """Make a policy, its test twin, its numbers and a decision table, which pass every check at once.
+
+    On a terminal, what no flag says is asked for.
+
+    Example: magistrate policy new payouts --action payout.create --new-action --target-kind ledger --tier T1
+    """
+    here, opa = folder(rego), find_opa()
+    asked = _asked(name, action or [], title, tier, limit or [])
+    wanted = Wanted(**asked, name=name, target_kind=target_kind, new_action=new_action)
+    made = scaffold.made(opa, here, wanted)
+    scaffold.write(here, made)
+    for file in made.files:
+        typer.echo(str(here / file))
+    for note in made.notes:
+        say.words(f"note: {note}")
+    say.words(f"next: magistrate policy test -r {name} --watch")
+
+
+def _asked(name: str, actions: list[str], title: str, tier: str, limits: list[str]) -> dict[str, Any]:
+    """What the flags say, and on a terminal the answers to what they do not."""
+    if interactive():
+        title = title or typer.prompt("Title", default=name.replace("_", " ").capitalize(), err=True)
+        actions = actions or typer.prompt("Actions it judges, separated by spaces", err=True).split()
+        tier = tier or typer.prompt("Lowest tier", err=True)
+        limits = limits or typer.prompt("Limits, as parameter=number", default="", err=True).split()
+    title = title or name.replace("_", " ").capitalize()
+    return {"title": title, "actions": tuple(dict.fromkeys(actions)), "tier": tier, "limits": _limits(limits)}
+
+
+def _limits(given: list[str]) -> dict[str, int]:
+    """`amount=5000` as a number by its name.
+
+    Raises:
+        Malformed: `new.limit`.
+    """
+    found: dict[str, int] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        if not re.fullmatch(r"[0-9]{1,16}", number) or name in found:
+            raise Malformed("new.limit", f"{text!r} is no limit, or stands twice", hint=f"{_NEW} --limit amount=5000")
+        found[name] = int(number)
+    return found
+
+
+_NEW: Final = "magistrate policy new payouts --action refund.create --tier T1"
 
 
 def build(

@@ -16,6 +16,7 @@ from magistrate.policy.tables import NONE, Case, Given, Here, Proposer, Table
 
 NOON: Final = "2026-03-25T12:00:00Z"  # a Wednesday
 ORIGIN: Final = "cases"
+ENGINE: Final = "magistrate.decision"  # as the policy of a reason
 _ANSWERS: Final = "{name: answer | some name, asked in input; answer := data.magistrate.decision with input as asked}"
 
 
@@ -51,14 +52,26 @@ def judged(binary: Binary, folder: Path, here: Here, rows: Sequence[tuple[Table,
         Malformed: `table.value`, a question cannot be written; `gate.compile`, the folder does not compile.
     """
     asked = {name_of(table, case): _question(table, case, here) for table, case in rows}
-    answers = _answers(binary, folder, asked)
-    return [_judged(table, case, answers.get(name_of(table, case), "no answer")) for table, case in rows]
+    said = _answers(binary, folder, asked)
+    return [_judged(table, case, said.get(name_of(table, case), "no answer")) for table, case in rows]
+
+
+def answers(binary: Binary, folder: Path, here: Here, given: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the folder's Rego answers to rows that expect nothing yet, by name; no answer is told in words.
+
+    Raises:
+        Malformed: as `judged`.
+    """
+    table = Table(policy="", file="", base=Given(), cases=(), lines=())
+    made = {name: _question(table, Given.model_validate(dict(row)), here) for name, row in given.items()}
+    found = _answers(binary, folder, made)
+    return {name: found.get(name, "no answer") for name in given}
 
 
 # -- the question ----------------------------------------------------------------------------------------------------
 
 
-def _question(table: Table, case: Case, here: Here) -> dict[str, Any]:
+def _question(table: Table, case: Given, here: Here) -> dict[str, Any]:
     """The whole question of contract 1: the row's word, else the base's, else an ordinary one."""
     base = table.base
     action, target = case.action or base.action or "", case.target or base.target or ""
@@ -91,7 +104,7 @@ def _intent(
     target: str,
     parameters: Mapping[str, Any],
     proposer: Mapping[str, Any],
-    case: Case,
+    case: Given,
     base: Given,
     now: int,
 ) -> dict[str, Any]:
@@ -140,13 +153,17 @@ def _subject(row: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str,
     return {"type": str(row.get("subject_type", "")), "id": str(parameters.get(name, ""))}
 
 
-def _check_writable(made: Mapping[str, Any], table: Table, case: Case) -> None:
+def _check_writable(made: Mapping[str, Any], table: Table, case: Given) -> None:
     """A question is asked as canonical bytes; a number that they cannot hold is no question."""
     try:
         canonical.canonical(made)
     except Malformed as error:
-        at = f"{table.file}:{table.lines[table.cases.index(case)]}"
+        at = f"{table.file}:{_line(table, case)}"
         raise Malformed("table.value", f"{at}: {error.detail}", pointer=error.pointer) from None
+
+
+def _line(table: Table, case: Given) -> int:
+    return next((line for row, line in zip(table.cases, table.lines, strict=True) if row is case), 0)
 
 
 # -- the answer ------------------------------------------------------------------------------------------------------
@@ -190,12 +207,12 @@ def _error(said: bytes) -> str:
 
 
 def _judged(table: Table, case: Case, answer: Any) -> Judged:
-    cells = tuple(_cells(case, answer))
+    cells = tuple(_cells(table.policy, case, answer))
     standing = answer["standing"] if isinstance(answer, dict) else {"reasons": []}
     return Judged(
         name=name_of(table, case),
         file=table.file,
-        line=table.lines[table.cases.index(case)],
+        line=_line(table, case),
         passed=not cells,
         cells=cells,
         facts=tuple(_facts(case)),
@@ -203,23 +220,38 @@ def _judged(table: Table, case: Case, answer: Any) -> Judged:
     )
 
 
-def _cells(case: Case, answer: Any) -> Iterator[Cell]:
+def codes_of(policy: str, standing: Mapping[str, Any], named: Iterable[str] = ()) -> set[str]:
+    """The codes that a policy's own table speaks of: its own and the engine's, and of other policies those it names.
+
+    So a policy that another one joins keeps its table, as long as nothing comes out otherwise.
+    """
+    others = set(named)
+    return {
+        str(reason["code"])
+        for reason in standing["reasons"]
+        if reason["policy"] in (f"policies.{policy}", ENGINE) or reason["code"] in others
+    }
+
+
+def _cells(policy: str, case: Case, answer: Any) -> Iterator[Cell]:
     """Every column that is not as the row says."""
     if not isinstance(answer, dict):
         yield Cell(column="outcome", expected=case.expect.outcome, actual=str(answer))
         return
-    for column, expected, actual in _columns(case, answer["terms"], answer["standing"]):
+    for column, expected, actual in _columns(policy, case, answer["terms"], answer["standing"]):
         if expected != actual:
             yield Cell(column=column, expected=expected, actual=actual)
 
 
-def _columns(case: Case, terms: Mapping[str, Any], standing: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _columns(
+    policy: str, case: Case, terms: Mapping[str, Any], standing: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
     wanted, issue = case.expect, standing["issue"]
     yield "outcome", wanted.outcome, standing["outcome"]
     if wanted.tier is not None:
         yield "tier", wanted.tier, terms["tier"] or NONE
     if wanted.reasons is not None:
-        yield "reasons", _list(wanted.reasons), _list(reason["code"] for reason in standing["reasons"])
+        yield "reasons", _list(wanted.reasons), _list(codes_of(policy, standing, wanted.reasons))
     for column, demands, rows in (
         ("approvals", wanted.approvals, terms["requirement"]["all_of"]),
         ("wanted", wanted.wanted, standing["wanted"]),

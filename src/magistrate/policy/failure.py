@@ -124,7 +124,7 @@ def _failure(events: Sequence[Event], end: int, sources: Sources, part: str) -> 
         expected=expected,
         actual=actual,
         differences=differences,
-        facts=tuple(_facts(event, sources)),
+        facts=tuple(sorted(_facts(event, sources))),
         unmet=tuple(_unmet(events[:end], event, sources)),
     )
 

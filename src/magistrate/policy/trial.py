@@ -59,7 +59,9 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
-        raise Malformed("input.pattern", f"{text!r} is no regular expression: {error}", hint="-r refunds") from None
+        raise Malformed(
+            "input.pattern", f"{text!r} is no regular expression: {error}", hint="magistrate policy test -r refunds"
+        ) from None
 
 
 def _rows(binary: Binary, folder: Path, chosen: re.Pattern[str]) -> list[cases.Judged]:
