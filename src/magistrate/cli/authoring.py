@@ -15,7 +15,7 @@ from magistrate.cli.me import Json, read_file
 from magistrate.cli.service import find_opa, interactive
 from magistrate.core.errors import Malformed
 from magistrate.engine.installation import ANSWERS
-from magistrate.policy import gate, gated, report, scaffold
+from magistrate.policy import gate, gated, reasons, report, rules, scaffold, source
 from magistrate.policy.archive import Archive
 from magistrate.policy.blank import Wanted
 from magistrate.policy.bundle import Bundle
@@ -31,6 +31,7 @@ def add(policy: typer.Typer) -> None:
     policy.command("test")(try_out)
     policy.command("check")(check)
     policy.command("build")(build)
+    policy.command("reasons")(reasons_)
 
 
 def folder(rego: Path | None) -> Path:
@@ -192,6 +193,25 @@ def try_out(
         while _state(here) == seen:
             time.sleep(LOOK_EVERY)
     raise typer.Exit(say.FAILED if trial.failed else say.DONE)
+
+
+def reasons_(
+    rego: Rego = None,
+    out: Annotated[Path | None, typer.Option(help="Write the page to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the catalogue of reasons: every code that the folder's Rego can give, what it means and what to do.
+
+    Example: magistrate policy reasons rego --out docs/reasons.md
+    """
+    found = [rule for rule in rules.public(source.trees(find_opa(), folder(rego))) if rule.code]
+    if as_json:
+        say.data([rule.plain() for rule in found], as_json=True)
+    elif out is None:
+        typer.echo(reasons.page(found), nl=False)
+    else:
+        out.write_text(reasons.page(found), "utf-8")
+        say.words(f"{len({rule.code for rule in found})} codes in {out}")
 
 
 def _state(here: Path) -> dict[str, tuple[int, int]]:

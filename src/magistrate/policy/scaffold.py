@@ -57,10 +57,8 @@ def made(binary: Binary, folder: Path, wanted: Wanted) -> Made:
         files[table] = _table(binary, copy, wanted)
         _write(copy, {table: files[table]})
         _hold(binary, copy, wanted)
-    shared = [
-        f"{action} is judged by another policy too: what is more cautious holds"
-        for action in _shared(binary, folder, wanted)
-    ]
+    shared = _shared(binary, folder, wanted)
+    notes += [f"{action} is judged by another policy too: what is more cautious holds" for action in shared]
     return Made(files=files, notes=tuple(notes))
 
 
