@@ -101,7 +101,7 @@ def test_lines_that_no_test_reaches_are_listed(tmp_path, run):
     code, out, _ = run("test", "--coverage", "-r", "test_a_small")
 
     assert code == say.DONE
-    assert "     policies/refunds/refunds.rego:18-18" in out.splitlines()
+    assert "     policies/refunds/refunds.rego:18" in out.splitlines()
     assert "magistrate/" not in out  # not what the chosen tests lie beside
 
 

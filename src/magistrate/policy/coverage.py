@@ -27,7 +27,8 @@ class Gap(Document):
 
     def __str__(self) -> str:
         because = f" ({self.kind})" if self.kind else ""
-        return f"{self.path}:{self.first}-{self.last}{because}"
+        upto = f"-{self.last}" if self.last > self.first else ""
+        return f"{self.path}:{self.first}{upto}{because}"
 
 
 class Coverage(Document):

@@ -52,7 +52,7 @@ def tried(binary: Binary, folder: Path, pattern: str = "", *, reach: bool = Fals
     except Malformed as refused:
         findings += [found for found in gated.findings_of(refused) if found not in findings]
     gaps = () if findings else _unreached(binary, folder, tests, pattern, everywhere=reach)
-    return Trial(tests=tuple(tests), cases=tuple(rows), unreached=tuple(gaps), findings=tuple(findings))
+    return Trial(tests=tuple(tests), cases=tuple(rows), unreached=tuple(dict.fromkeys(gaps)), findings=tuple(findings))
 
 
 def _pattern(text: str) -> re.Pattern[str]:
