@@ -105,6 +105,7 @@ SCHEMAS: Final[Mapping[str, Any]] = {
         {"type": TEXT, "title": TEXT, "status": NUMBER, "detail": TEXT, "code": TEXT, "hint": TEXT},
         pointer=TEXT,
         reasons={"type": "array", "items": _ref("Reason")},
+        links={"type": "object", "additionalProperties": TEXT},
     ),
     "Object": {"type": "object"},
     "Page": _object({"items": {"type": "array", "items": {}}, "next_cursor": {"type": ["string", "null"]}}),

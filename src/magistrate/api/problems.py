@@ -20,6 +20,7 @@ from magistrate.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from magistrate.core.reasons import links
 
 MEDIA_TYPE: Final = "application/problem+json"
 BY_KIND: Final[tuple[tuple[type[MagistrateError], int], ...]] = (
@@ -66,6 +67,7 @@ def problem(error: MagistrateError) -> Response:
         said["pointer"] = error.pointer
     if isinstance(error, Refused):
         said["reasons"] = [dict(reason) for reason in error.reasons]
+        said["links"] = links(error.reasons)
     headers: dict[str, str] = {}
     if status == 401:
         headers["www-authenticate"] = CHALLENGE

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from magistrate import __version__
-from magistrate.cli import activating, executions, intents, ledger, people, policy, pulling, service, warrants
+from magistrate.cli import activating, authoring, executions, intents, ledger, people, policy, pulling, service, warrants
 from magistrate.cli.me import CONTEXT
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.add_typer(warrants.warrant, name="warrant")
 app.command("execute")(executions.execute)
 app.add_typer(executions.execution, name="execution")
 app.add_typer(executions.alerts, name="alerts")
+authoring.add(policy.policy)
 policy.policy.command("activate")(activating.activate)
 policy.policy.command("recover")(activating.recover)
 pulling.add(policy.policy)
