@@ -61,7 +61,7 @@ class Archive:
         index[bundle.digest] = {"sequence": bundle.sequence, "contract": bundle.contract}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._write_once(self._path(bundle.digest), raw)
+            self._write_once(self.path(bundle.digest), raw)
             self._write_index(index)  # after this line the bundle is part of history
         except OSError as error:
             raise Unavailable("bundle.unwritten", f"{self._folder}: {error.strerror or error}") from error
@@ -76,7 +76,7 @@ class Archive:
         """
         if digest not in self._index():
             raise Absent("bundle.unknown", f"no bundle {digest} was taken in")
-        path = self._path(digest)
+        path = self.path(digest)
         try:
             raw = path.read_bytes()
         except FileNotFoundError:
@@ -96,7 +96,8 @@ class Archive:
         index = self._index()
         return sorted(index, key=lambda digest: index[digest]["sequence"])
 
-    def _path(self, digest: str) -> Path:
+    def path(self, digest: str) -> Path:
+        """Where the file of a bundle lies, if it does."""
         return self._folder / (digest.removeprefix("sha256:") + ".tar.gz")
 
     def _index(self) -> dict[str, dict[str, int]]:
