@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from magistrate import __version__
-from magistrate.cli import executions, intents, ledger, people, policy, service, warrants
+from magistrate.cli import executions, intents, ledger, people, policy, replaying, service, warrants
 from magistrate.cli.me import CONTEXT
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ app.add_typer(executions.execution, name="execution")
 app.add_typer(executions.alerts, name="alerts")
 app.add_typer(policy.policy, name="policy")
 app.add_typer(policy.opa, name="opa")
+app.command("replay")(replaying.replay)
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(people.agents, name="agents")
 app.add_typer(people.operators, name="operators")
