@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from magistrate import __version__
-from magistrate.cli import executions, intents, ledger, people, policy, replaying, service, warrants
+from magistrate.cli import executions, impact, intents, ledger, people, policy, replaying, service, warrants
 from magistrate.cli.me import CONTEXT
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.add_typer(warrants.warrant, name="warrant")
 app.command("execute")(executions.execute)
 app.add_typer(executions.execution, name="execution")
 app.add_typer(executions.alerts, name="alerts")
+policy.policy.command("diff")(impact.diff)
 app.add_typer(policy.policy, name="policy")
 app.add_typer(policy.opa, name="opa")
 app.command("replay")(replaying.replay)

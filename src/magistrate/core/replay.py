@@ -155,17 +155,21 @@ def same(before: Any, now: Any) -> bool:
     return canonical.canonical(before) == canonical.canonical(now)
 
 
-def difference(before: Any, now: Any, pointer: str = "") -> Difference | None:
+def difference(before: Any, now: Any) -> Difference | None:
     """The first place, in canonical order, where two JSON values differ; None where they are the same bytes."""
+    return next(differences(before, now), None)
+
+
+def differences(before: Any, now: Any, pointer: str = "") -> Iterator[Difference]:
+    """Every smallest place where two JSON values differ, in canonical order."""
     pairs = _parts(before, now)
-    if pairs is None:
-        one, two = _text(before), _text(now)
-        return None if one == two else Difference(pointer, one, two)
-    for step, one_part, two_part in pairs:
-        found = difference(one_part, two_part, pointer_to(pointer, step))
-        if found is not None:
-            return found
-    return None
+    if pairs is not None:
+        for step, one_part, two_part in pairs:
+            yield from differences(one_part, two_part, pointer_to(pointer, step))
+        return
+    one, two = _text(before), _text(now)
+    if one != two:
+        yield Difference(pointer, one, two)
 
 
 def _parts(before: Any, now: Any) -> list[tuple[str | int, Any, Any]] | None:
