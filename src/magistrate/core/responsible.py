@@ -38,11 +38,14 @@ def changed_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[Changed
     return [Changed(_name(row), row.pointer, row.recorded, row.now) for row in found]
 
 
-def causes(document: str, was: Answer, now: Answer, action: str, data: Sequence[Changed]) -> list[Cause]:
-    """Why an answer changed, as far as the answers tell.
+def causes(
+    document: str, was: Answer, now: Answer, *, fields: Sequence[str], action: str, data: Sequence[Changed]
+) -> list[Cause]:
+    """Why an answer changed, as far as the answers tell; `fields` are the pointers to what changed in it.
 
     1. The rules that spoke before and are silent now: when something loosens, it is one of these that let go. 2. Else
-    those that speak now and did not. 3. Else the changed data of what both speak about. 4. Else nobody knows.
+    those that speak now and did not. 3. Else the changed data by which such a field is called, of what the answers are
+    about if there is any, else all of it. 4. Else the changed data of what they are about. 5. Else nobody knows.
     """
     before, after = dict(_codes(document, was)), dict(_codes(document, now))
     spoke = {code: policy for code, policy in before.items() if code not in after}
@@ -54,8 +57,10 @@ def causes(document: str, was: Answer, now: Answer, action: str, data: Sequence[
         ]
     policies = set(before.values()) | set(after.values())
     near = [row for row in data if _near(row, document, (was, now), action, policies)]
-    if near:
-        return [Cause(row.name, "", (row.name,)) for row in near]
+    words = {field.rpartition("/")[2] for field in fields}
+    for rows in ([row for row in near if _called(row, words)], [row for row in data if _called(row, words)], near):
+        if rows:
+            return [Cause(row.name, "", (row.name,)) for row in rows]
     return [Cause(UNEXPLAINED, "", (UNEXPLAINED,))]
 
 
@@ -71,6 +76,10 @@ def _name(row: Difference) -> str:
 def _of_policy(policy: str, data: Sequence[Changed]) -> Iterator[Changed]:
     prefix = "/" + policy.replace(".", "/") + "/"
     return (row for row in data if policy and row.pointer.startswith(prefix))
+
+
+def _called(row: Changed, words: set[str]) -> bool:
+    return not words.isdisjoint(row.pointer.split("/"))
 
 
 def _near(row: Changed, document: str, answers: tuple[Answer, Answer], action: str, policies: set[str]) -> bool:

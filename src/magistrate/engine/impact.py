@@ -106,7 +106,7 @@ class Impact:
             self.unmoved[row.document, change.was] += 1
             return
         agent, action = about(row)
-        found = causes(row.document, was, now, action, self.data)
+        found = causes(row.document, was, now, fields=change.fields, action=action, data=self.data)
         shown = (self.tally, self.transitions[row.document, change.was, change.now], self.agents[agent])
         for tally in (*shown, self.actions[action], self.heat[action, change.was, change.now]):
             tally.count(change.direction)
