@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
@@ -19,6 +20,7 @@ body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1rem 4rem; background: 
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .25rem; text-wrap: balance; }
 h2 { font-size: 1.05rem; margin: 2.25rem 0 .6rem; }
 p { margin: .3rem 0; } code { font: .875em ui-monospace, monospace; overflow-wrap: anywhere; }
+table code { overflow-wrap: break-word; }
 .faint { color: var(--faint); font-size: .9rem; }
 .verdict { border-left: .35rem solid rgb(var(--tight)); padding: .1rem 0 .1rem .9rem; margin: 0 0 1rem; }
 .verdict.bad { border-left: .6rem double rgb(var(--loose)); }
@@ -31,7 +33,7 @@ p { margin: .3rem 0; } code { font: .875em ui-monospace, monospace; overflow-wra
 .scroll:focus-visible { outline: 3px solid rgb(var(--tight)); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { padding: .45rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
-tr:last-child > * { border-bottom: 0; } thead th { color: var(--faint); font-weight: 600; }
+tbody tr:last-child > * { border-bottom: 0; } thead th { color: var(--faint); font-weight: 600; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .heat th[scope=row] { position: sticky; left: 0; background: var(--card); border-right: 1px solid var(--line);
   font-weight: 600; }
@@ -43,9 +45,10 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowra
 .cell.other, .none { color: var(--faint); }
 .tag { white-space: nowrap; } .tag.loosened { font-weight: 700; }
 @media (max-width: 40rem) { body { padding: 1rem .75rem 3rem; } th, td { padding: .4rem .5rem; }
-  .heat thead th, .heat td { min-width: 6.25rem; } .heat th[scope=row] { max-width: 9rem; overflow-wrap: anywhere; } }
+  .heat thead th, .heat td { min-width: 6.25rem; } .heat th[scope=row] { max-width: 9rem; } }
 @media print { .scroll { overflow: visible; } }
 """
+_JOINTS = re.compile(r"([./_](?=\w))")
 _SHAPES = {"loosened": "▲", "tightened": "▼", "other": "•"}
 
 
@@ -205,5 +208,5 @@ def _code(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """The record's words as text: neither markup nor anything that hides."""
-    return escape(say.visible(text))
+    """The record's words as text: neither markup nor anything that hides. Long names break where they are joined."""
+    return _JOINTS.sub(r"\1<wbr>", escape(say.visible(text)))

@@ -16,7 +16,7 @@ import orjson
 
 from magistrate.core import canonical
 from magistrate.core.canonical import pointer_to
-from magistrate.core.entry import SALT_SIZE, Entry
+from magistrate.core.entry import MAX_BODY, SALT_SIZE, Entry
 from magistrate.core.errors import Forged, Malformed
 from magistrate.core.signature import PublicKey, Signer, sign_document, verify_document
 from magistrate.core.values import Count, Digest, Document, Name, Signature, Text, parse
@@ -72,6 +72,7 @@ class Recorded:
     version: str
     sha256: str
     strict: bool
+    raw: bytes  # the question's canonical bytes, as they were asked
 
     @property
     def pointer(self) -> str:
@@ -113,16 +114,31 @@ def recorded(entry: Entry) -> list[Recorded]:
         Absent: its body was erased.
         Malformed: what it keeps under `asked` is not what this program writes; the pointer says where.
     """
-    body = entry.content()
+    body, exact = _body(entry)
     if not isinstance(body, dict) or "asked" not in body:
         return []
     rows = body["asked"]
     if not isinstance(rows, list):
         raise Malformed("replay.unreadable", "asked is not a list", pointer="/asked")
-    return [_read(entry, place, row) for place, row in enumerate(rows)]
+    return [_read(entry, place, row, exact=exact) for place, row in enumerate(rows)]
 
 
-def _read(entry: Entry, place: int, row: Any) -> Recorded:
+def _body(entry: Entry) -> tuple[Any, bool]:
+    """The body, and whether writing it again in the quick way gives its very bytes: then every part of it does so too.
+
+    That shows more than reading it carefully would (no key twice, no other spelling), in a tenth of the time.
+    """
+    if entry.body is not None and len(entry.body) <= MAX_BODY:
+        try:
+            value = orjson.loads(entry.body)
+            if orjson.dumps(value, option=_QUICK) == entry.body:
+                return value, True
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            pass  # the careful way knows what and where
+    return entry.content(), False
+
+
+def _read(entry: Entry, place: int, row: Any, *, exact: bool) -> Recorded:
     try:
         opa = row["opa"]
         made = Recorded(
@@ -136,6 +152,7 @@ def _read(entry: Entry, place: int, row: Any) -> Recorded:
             opa["version"],
             opa["sha256"],
             row["strict"],
+            orjson.dumps(row["question"], option=_QUICK) if exact else canonical.canonical(row["question"]),
         )
     except (KeyError, TypeError) as error:
         raise Malformed("replay.unreadable", f"a kept question has no {error}", pointer=f"/asked/{place}") from None

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from magistrate.core import canonical
 from magistrate.core.replay import Recorded
 from magistrate.policy.batches import MOST, MOST_BYTES, Batches, Question, Said
 from magistrate.policy.binary import Binary
@@ -54,7 +53,7 @@ class Pools:
             Unavailable: its OPA does not start. And what `heard` raised.
         """
         pile = self._piles.setdefault(bundle.digest, _Pile())
-        question = canonical.canonical(row.question)
+        question = row.raw
         if pile.rows and pile.size + len(question) > MOST_BYTES:
             await self._send(bundle)
             pile = self._piles.setdefault(bundle.digest, _Pile())
@@ -67,7 +66,7 @@ class Pools:
     async def alone(self, bundle: Bundle, row: Recorded) -> Said:
         """One question, now."""
         batches = await self._of(bundle)
-        return (await batches.ask([(row.document, canonical.canonical(row.question))]))[0]
+        return (await batches.ask([(row.document, row.raw)]))[0]
 
     async def settle(self, bundles: Mapping[str, Bundle]) -> None:
         """Return when every question that was put is answered and heard."""
