@@ -37,6 +37,7 @@ from magistrate.api import (
     people,
     problems,
     records,
+    replays,
     warrants,
     wire,
 )
@@ -65,6 +66,7 @@ ENDPOINTS: Final = (
     *warrants.ENDPOINTS,
     *people.ENDPOINTS,
     *records.ENDPOINTS,
+    *replays.ENDPOINTS,
     *events.ENDPOINTS,
     *health.ENDPOINTS,
 )
@@ -91,7 +93,7 @@ def create(
     """
     memory = nonces if nonces is not None else take_up(folder, fresh=house.store.size == 0, now=house.now())
     auth = Authenticator(house, memory, authorities)
-    porch = Porch(house, setup, auth, Metrics(), begun or _nothing, lambda: leave(folder, memory))
+    porch = Porch(house, setup, auth, Metrics(), begun or _nothing, lambda: leave(folder, memory), folder)
     app = FastAPI(
         title="Magistrate",
         openapi_url=None,

@@ -46,6 +46,7 @@ RETRY_AFTER: Final = {
     "gate.disarmed": 5,
     "setup.required": 5,
     "clock.jumped": 30,
+    "replay.busy": 10,
 }
 RETRY_SECONDS: Final = 2
 CHALLENGE: Final = 'Bearer realm="magistrate"'

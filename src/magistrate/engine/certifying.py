@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from magistrate import shipped
 from magistrate.core import replay as replays
@@ -15,6 +16,7 @@ from magistrate.core.errors import Absent, Broken, Forged, MagistrateError, Malf
 from magistrate.core.replay import Certificate
 from magistrate.core.signature import Signer, admit
 from magistrate.engine.history import Trust
+from magistrate.engine.installation import Installation
 from magistrate.engine.opening import LEDGER, kek_of
 from magistrate.engine.replaying import Record, Replayed
 from magistrate.keys import files, pins
@@ -23,6 +25,8 @@ from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.store import mark as high_water
 from magistrate.store.reads import Reader
+
+T = TypeVar("T")
 
 
 def record_of(data: Path, state: Path, binary: Binary, pinned: Path, *, opas: int = 0) -> Record:
@@ -37,6 +41,37 @@ def record_of(data: Path, state: Path, binary: Binary, pinned: Path, *, opas: in
         raise Absent("ledger.absent", f"no ledger lies in {data}", hint="magistrate up --demo")
     archive = Archive(data / "bundles", binary)
     return Record(ledger, archive, binary, _trust(data, state, ledger, pinned), reference_in(binary), opas)
+
+
+def record_beside(house: Installation, data: Path) -> Record:
+    """The record of the service that runs on this folder: held against its own key, on one OPA beside its own."""
+    trust = Trust((admit(house.keys.checkpoint.public),))
+    archive = Archive(data / "bundles", house.binary)
+    return Record(data / LEDGER, archive, house.binary, trust, reference_in(house.binary), opas=1, whole=False)
+
+
+async def apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run this on a loop of its own in a thread of its own, so that whoever waits goes on answering others.
+
+    Raises:
+        Whatever `work` raises. Cancelled, it cancels the work, and ends when that has.
+    """
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def here() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs is some task's
+        begun.append((asyncio.get_running_loop(), task))
+        return await work()
+
+    thread = asyncio.ensure_future(asyncio.to_thread(lambda: asyncio.run(here())))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        for loop, task in begun:
+            loop.call_soon_threadsafe(task.cancel)
+        await asyncio.wait({thread})
+        raise
 
 
 def reference_in(binary: Binary) -> Callable[[str], Bundle | None]:

@@ -14,12 +14,12 @@ from magistrate.core import checkpoint
 from magistrate.core.checkpoint import Checkpoint
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Broken, MagistrateError, Malformed
-from magistrate.core.merkle import Frontier, Node, frontier_at
+from magistrate.core.merkle import Frontier, Node, frontier_at, verify_consistency
 from magistrate.core.replay import Finding
 from magistrate.core.signature import PublicKey
 from magistrate.store.reads import Reader
 from magistrate.store.tree import node_reader
-from magistrate.store.verify import Verified, verify_ledger
+from magistrate.store.verify import verify_ledger
 
 PAGE: Final = 64  # a body may reach 1 MiB, and a page is in memory whole
 
@@ -61,7 +61,27 @@ def head_of(path: Path, trust: Trust) -> Head:
     head = Head(found.origin, found.genesis, found.size, found.root.hex(), checked=["ledger"])
     if trust.known:
         head.checked.append("mark")
-    _hold_signed(head, found, trust)
+    _hold_signed(head, found.checkpoint, trust)
+    return head
+
+
+def signed_head(path: Path, trust: Trust) -> Head:
+    """The newest signed checkpoint alone; that a range belongs to the tree under it is for `History.hold_tree`.
+
+    For a service that is asked for a replay: reading a whole ledger would take it long.
+
+    Raises:
+        Absent, Unavailable: the file cannot be read.
+    """
+    reader = Reader(path)
+    try:
+        first = reader.entry(0)
+        note = reader.checkpoint_at(reader.size())
+    finally:
+        reader.close()
+    point = checkpoint.read(note.rpartition("\n\n")[0] + "\n")
+    head = Head(first.head.origin, first.leaf_digest, point.size, point.root.hex(), checked=["head"])
+    _hold_signed(head, note, trust)
     return head
 
 
@@ -82,11 +102,11 @@ def _as_stored(path: Path, fault: Broken) -> Head:
         reader.close()
 
 
-def _hold_signed(head: Head, found: Verified, trust: Trust) -> None:
+def _hold_signed(head: Head, note: str, trust: Trust) -> None:
     why = ""
     for key in trust.keys:
         try:
-            checkpoint.verify(found.checkpoint, found.origin, key)
+            checkpoint.verify(note, head.origin, key)
         except MagistrateError as error:
             why = error.detail
             continue
@@ -94,8 +114,8 @@ def _hold_signed(head: Head, found: Verified, trust: Trust) -> None:
         head.checked.append("checkpoint")
         return
     code = "replay.checkpoint" if trust.keys else "replay.unpinned"
-    detail = why or f"nobody said which key signs the checkpoints of {found.origin}"
-    head.findings.append(Finding(code, max(0, found.size - 1), "", "", detail))
+    detail = why or f"nobody said which key signs the checkpoints of {head.origin}"
+    head.findings.append(Finding(code, max(0, head.size - 1), "", "", detail))
 
 
 def span(path: Path, since: int, until: int, size: int) -> tuple[int, int]:
@@ -152,16 +172,21 @@ class History:
                 self._next = entry.index + 1
                 yield entry, self._held(entry)
 
-    def hold_tree(self) -> None:
+    def hold_tree(self, head: Head) -> None:
         """After the last entry: what was read is what the tree stands over."""
-        if self._next == self._end and not self.findings and self._frontier.size == self._end:
-            try:
-                if frontier_at(self._end, self._node) == self._frontier:
-                    return
-                detail = f"the first {self._end} entries are not those the tree was built over"
-            except Broken as missing:
-                detail = missing.detail
-            self.findings.append(Finding("replay.tree_changed", max(0, self._end - 1), "", "", detail))
+        if self.findings or self._next != self._end or self._frontier.size != self._end:
+            return
+        try:
+            self._hold_tree(head)
+        except Broken as broken:
+            self.findings.append(Finding("replay.tree_changed", max(0, self._end - 1), "", "", broken.detail))
+
+    def _hold_tree(self, head: Head) -> None:
+        if frontier_at(self._end, self._node) != self._frontier:
+            raise Broken("ledger.root", f"the first {self._end} entries are not those the tree was built over")
+        if "head" in head.checked and self._end:
+            path = self._reader.consistency(self._end, head.size)
+            verify_consistency(self._end, self._frontier.root(), head.size, bytes.fromhex(head.root), path)
 
     def chain(self, entry: Entry) -> list[Entry]:
         """The entries of the chain this one belongs to."""

@@ -34,7 +34,7 @@ from magistrate.core.replay import (
 )
 from magistrate.core.values import moment
 from magistrate.engine import tampering
-from magistrate.engine.history import Head, History, Trust, head_of, span
+from magistrate.engine.history import Head, History, Trust, head_of, signed_head, span
 from magistrate.engine.pools import Pools
 from magistrate.engine.replay_state import Kept, State, StateFile
 from magistrate.policy.archive import Archive
@@ -89,6 +89,7 @@ class Record:
     trust: Trust = field(default_factory=Trust)
     reference: Callable[[str], Bundle | None] = lambda _: None  # a sound copy of a bundle, wherever one lies
     opas: int = 0
+    whole: bool = True  # check the whole ledger; else the signed head alone, and that the range belongs to it
 
 
 @dataclass
@@ -125,7 +126,7 @@ async def replay(record: Record, order: Order, *, tell: Tell = lambda _: None, r
         Absent, Unavailable: the ledger cannot be read, or OPA does not start.
         Conflict, Malformed: `resume` names a state file that is about something else, or none.
     """
-    head = await asyncio.to_thread(head_of, record.ledger, record.trust)
+    head = await asyncio.to_thread(head_of if record.whole else signed_head, record.ledger, record.trust)
     first, end = await asyncio.to_thread(span, record.ledger, order.since, order.until, head.size)
     file = StateFile(resume)
     state = file.load(head.genesis, order.plain(record.binary))
@@ -184,7 +185,7 @@ class _Run:
                 self._next = entry.index + 1
                 await self._now_and_then()
             await self._pools.settle(self._used)
-            history.hold_tree()
+            history.hold_tree(self._head)
             for finding in (*history.findings, *self._head.findings):
                 self._find(finding)
         finally:
