@@ -47,6 +47,7 @@ RETRY_AFTER: Final = {
     "gate.disarmed": 5,
     "setup.required": 5,
     "clock.jumped": 30,
+    "replay.busy": 10,
 }
 RETRY_SECONDS: Final = 2
 CHALLENGE: Final = 'Bearer realm="magistrate"'

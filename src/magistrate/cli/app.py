@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from magistrate import __version__
-from magistrate.cli import activating, authoring, executions, intents, ledger, people, policy, pulling, service, warrants
+from magistrate.cli import (
+    activating,
+    authoring,
+    executions,
+    impact,
+    intents,
+    ledger,
+    people,
+    policy,
+    pulling,
+    replaying,
+    service,
+    warrants,
+)
 from magistrate.cli.me import CONTEXT
 
 app = typer.Typer(
@@ -51,8 +64,10 @@ authoring.add(policy.policy)
 policy.policy.command("activate")(activating.activate)
 policy.policy.command("recover")(activating.recover)
 pulling.add(policy.policy)
+policy.policy.command("diff")(impact.diff)
 app.add_typer(policy.policy, name="policy")
 app.add_typer(policy.opa, name="opa")
+app.command("replay")(replaying.replay)
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(people.agents, name="agents")
 app.add_typer(people.operators, name="operators")

@@ -40,6 +40,8 @@ STEADY_SECONDS: Final = 30.0  # having lived so long, a dead OPA is again restar
 class Sidecar:
     """Asks one bundle. It starts its OPA again whenever that ends, until `stop`."""
 
+    nested = 0  # levels around each answer where many are asked for at once
+
     def __init__(
         self,
         binary: Binary,
@@ -59,7 +61,8 @@ class Sidecar:
         self._memory = memory
         self._grace = grace
         self._token = secrets.token_urlsafe(32)
-        self._revisions = {authz.NAME: secrets.token_hex(16), BUNDLE: str(bundle.sequence)}
+        # what OPA is started with, and the revision by which an answer's provenance names each
+        self._revisions = {BUNDLE: str(bundle.sequence), authz.NAME: secrets.token_hex(16)}
         self._home: Folder | None = None
         self._line: Line | None = None
         self._apart: Apart | None = None
@@ -166,6 +169,7 @@ class Sidecar:
             revisions=self._revisions,
             deadline=deadline,
             connections=connections,
+            nested=self.nested,
         )
 
     @property
@@ -177,12 +181,20 @@ class Sidecar:
         """Write what OPA is started with into a folder of its own."""
         home = Folder()
         try:
-            authz.write(home.path, self._token, self._revisions[authz.NAME])
             (home.path / BUNDLE).write_bytes(self.bundle.raw)
+            self._furnish(home.path)
         except OSError as error:
             home.remove()
             raise Unavailable("opa.folder", f"{home.path} cannot be written: {error.strerror}") from error
         return home
+
+    def _furnish(self, folder: Path) -> None:
+        """Write what lies beside the bundle: the rule that stands before OPA."""
+        authz.write(folder, self._token, self._revisions[authz.NAME])
+
+    def _environment(self) -> dict[str, str]:
+        """All that OPA finds in its environment."""
+        return {"TZ": "UTC", "GOMEMLIMIT": self._memory}
 
     def _check_files(self, folder: Path) -> None:
         """Raise if what is about to be started is not what was accepted."""
@@ -202,9 +214,7 @@ class Sidecar:
         await asyncio.to_thread(self._check_files, folder)
         with contextlib.suppress(FileNotFoundError):
             (folder / SOCKET).unlink()
-        self._opa = await guardian.start(
-            self._command(), env={"TZ": "UTC", "GOMEMLIMIT": self._memory}, cwd=str(folder), output_limit=4096
-        )
+        self._opa = await guardian.start(self._command(), env=self._environment(), cwd=str(folder), output_limit=4096)
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._await_answer(self._opa)
@@ -220,7 +230,7 @@ class Sidecar:
         most = MAX_QUESTION + 1024
         return [
             str(self._binary.path),
-            *("run", "--server", "--bundle", BUNDLE, authz.NAME),
+            *("run", "--server", "--bundle", *self._revisions),
             *("--addr", f"unix://{SOCKET}", "--unix-socket-perm", "600"),
             *("--authentication", "token", "--authorization", "basic"),
             *("--set", f"server.decoding.max_length={most}", "--set", f"server.decoding.gzip.max_length={most}"),
