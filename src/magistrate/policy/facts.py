@@ -17,6 +17,7 @@ from magistrate.core.canonical import MAX_SAFE
 from magistrate.core.lifecycle import EXECUTION
 from magistrate.core.values import clock_facts
 from magistrate.policy.bundle import Bundle
+from magistrate.policy.edits import distance, edited
 from magistrate.policy.places import Places, Rule
 from magistrate.policy.reading import MISSING, Reading, leaves
 
@@ -51,7 +52,6 @@ _STATES: Final = {  # by what it is the state of
 }
 _CREDENTIALS: Final = ("api-key", "ed25519", "webauthn")
 _POOL: Final = 64  # values a rule's one list may suggest
-_SEPARATORS: Final = "@:/"
 _LONG: Final = 64  # characters; only where a rule counts them, shorter texts are cut too
 _DAY: Final = 86_400
 WHOSE: Final = ("proposer", "claims", "people", "world")
@@ -85,7 +85,7 @@ class Fact:
         if self.grid and type(self.value) is int:
             return abs(int(value) - self.value) + self.apart
         if isinstance(value, str) and isinstance(self.value, str):
-            return _edits(self.value, value) + self.apart
+            return distance(self.value, value) + self.apart
         return 1 + self.apart
 
 
@@ -191,7 +191,7 @@ class Facts:
         pool = self._pool(pointer)
         words = [word for word in pool.values if isinstance(word, str) and word]
         written = whose(pointer) in ("proposer", "claims")
-        choices = self._known(pointer) or tuple(dict.fromkeys(_edited(value, words) if written else ()))
+        choices = self._known(pointer) or tuple(dict.fromkeys(edited(value, words) if written else ()))
         if choices:
             yield self._choice(pointer, value, choices)
         if written and value and (pool.counted or len(value) > _LONG):
@@ -323,42 +323,3 @@ def _scalars(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
             yield from _scalars(inner, canonical.pointer_to(pointer, number))
     else:
         yield pointer, value
-
-
-def _edited(value: str, words: list[str]) -> Iterator[str]:
-    """A text changed by the words the rules look for: without them, with one, or another one in its place."""
-    held = [word for word in words if word.lower() in value.lower()]
-    for word in held:
-        yield _without(value, word)
-    if len(held) > 1:
-        bare = value
-        for word in held:
-            bare = _without(bare, word)
-        yield bare
-    if any(letter.isspace() for letter in value):
-        yield from (f"{value} {word}" for word in words[:_POOL])
-        return
-    for word in words[:_POOL]:
-        yield word
-        yield from (value.rsplit(mark, 1)[0] + mark + word for mark in _SEPARATORS if mark in value)
-        yield value + word
-    yield from (value.rsplit(mark, 1)[0] + mark + "other" for mark in _SEPARATORS if mark in value)
-
-
-def _without(value: str, word: str) -> str:
-    at = value.lower().find(word.lower())
-    while at >= 0:
-        value = value[:at] + value[at + len(word) :]
-        at = value.lower().find(word.lower())
-    return value
-
-
-def _edits(one: str, two: str) -> int:
-    """How many characters were taken out, or differ between the common beginning and the common end."""
-    rest = iter(one)
-    if all(letter in rest for letter in two):
-        return len(one) - len(two)
-    most = min(len(one), len(two))
-    head = next((i for i in range(most) if one[i] != two[i]), most)
-    tail = next((i for i in range(most - head) if one[-1 - i] != two[-1 - i]), most - head)
-    return len(one) + len(two) - 2 * (head + tail)

@@ -18,6 +18,7 @@ from typing import Any, Final
 from magistrate.core import canonical
 from magistrate.core.errors import Malformed, NoAnswer
 from magistrate.policy.facts import WHOSE, Fact, Question
+from magistrate.policy.people import approval, filled, with_approvals
 from magistrate.policy.sidecar import Sidecar
 from magistrate.policy.states import OUTCOMES, State, state
 
@@ -252,14 +253,14 @@ class _Search:
         made = []
         if answer.wanted:
             change = Change("/approvals", "people", "", {"approve": [dict(row) for row in answer.wanted]})
-            made.append((_with(question, _filled(question, answer.wanted)), (*before, change)))
+            made.append((with_approvals(question, filled(question, answer.wanted)), (*before, change)))
         if not before:
-            no = {**_approval(question, [], "ed25519", len(held)), "verdict": "deny"}
-            made.append((_with(question, [no]), (Change("/approvals", "people", "", {"deny": 1}),)))
-            for number, approval in enumerate(held):
+            no = {**approval(question, [], "ed25519", len(held)), "verdict": "deny"}
+            made.append((with_approvals(question, [no]), (Change("/approvals", "people", "", {"deny": 1}),)))
+            for number, spoken in enumerate(held):
                 other = copy.deepcopy(question)
                 del other["approvals"][number]
-                made.append((other, (Change(f"/approvals/{number}", "people", approval["verdict"], ""),)))
+                made.append((other, (Change(f"/approvals/{number}", "people", spoken["verdict"], ""),)))
         return made
 
     def _applied(self, flip: Flip) -> Question:
@@ -361,34 +362,3 @@ def _best(flips: Iterable[Flip]) -> list[Flip]:
         for flip in best.values()
         if len(flip.changes) == 1 or not any((flip.state.place, change.pointer) in alone for change in flip.changes)
     ]
-
-
-# -- people nobody is
-
-
-def _filled(question: Question, wanted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A yes for every place that is wanted, each by somebody else."""
-    places = [row for row in wanted for _ in range(row["count"])]
-    held = len(question.get("approvals", []))
-    return [_approval(question, list(row["roles"]), row["by"], held + n) for n, row in enumerate(places)]
-
-
-def _approval(question: Question, roles: list[str], proof: str, number: int) -> dict[str, Any]:
-    now = question["now"]["unix"]
-    return {
-        "operator": f"somebody-else-{number + 1}",
-        "roles": roles,
-        "verdict": "approve",
-        "reason": "",
-        "narrowing": {},
-        "at": now,
-        "expires_at": now + 60,
-        "proof": proof,
-        "digest": "sha256:" + "0" * 64,
-    }
-
-
-def _with(question: Question, more: list[dict[str, Any]]) -> Question:
-    other = copy.deepcopy(question)
-    other["approvals"] = [*other.get("approvals", []), *more]
-    return other
