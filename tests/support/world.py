@@ -569,7 +569,8 @@ def image(source: Path, root: Path) -> None:
     """What a crash of `source` now would leave, in `root`."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("data", "state"):
-        shutil.copytree(source / name, root / name)
+        # a mark is written beside and then renamed: what is being written now is not there a moment later
+        shutil.copytree(source / name, root / name, ignore=shutil.ignore_patterns("*.mark.new"))
     old, new = (hashlib.sha256(os.fsencode((at / "data").resolve())).hexdigest()[:32] for at in (source, root))
     for path in list((root / "state").iterdir()):
         if path.name.startswith(old):

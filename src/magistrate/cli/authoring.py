@@ -132,13 +132,12 @@ def check(
 
     Example: magistrate policy check rego
     """
-    opa = find_opa()
     if what is not None and not what.is_dir():
-        bundle = Bundle.read(read_file(what))
+        bundle, opa = Bundle.read(read_file(what)), find_opa()
         gate.check(opa, bundle)
         say.data(report.facts_of(bundle, opa).plain(), as_json=as_json)
         return
-    found = gated.examined(opa, folder(what), ANSWERS)
+    found = gated.examined(find_opa(), folder(what), ANSWERS)
     if found.report is None:
         raise typer.Exit(_tell(found.findings, as_json=as_json))
     say.data(found.report.plain(), as_json=as_json)
