@@ -55,6 +55,7 @@ def test_a_problem_says_what_is_needed_and_no_more():
         "hint": "ask",
         "pointer": "/x",
         "reasons": [reason],
+        "links": {"a.b": "docs/reasons.md#a-b"},
     }
     assert answer.headers["content-type"] == "application/problem+json"
     assert "retry-after" not in answer.headers

@@ -289,6 +289,20 @@ async def test_a_bundle_is_not_approved_by_its_own_author(world, bundles):
     assert world.house.active() != digest
 
 
+async def test_no_bundle_lets_an_author_carry_the_act_whatever_it_says_of_approvals(world, bundles):
+    digest = await taken(world, bundles["raised"], by="ann")
+    shown = await propose(world, digest)
+    world.answering("approval", lambda _: {"may": True, "reasons": []})
+    shown = await world.say(shown, "ann")
+    shown = await world.approve(shown, skip=(FIRST, "ann"))
+
+    with pytest.raises(Broken, match=r"promotion\.author"):
+        await world.redeem(shown.warrant)
+
+    assert world.house.active() != digest
+    assert world.row("warrants", shown.warrant["warrant_id"]).data["uses_left"] == 1
+
+
 async def test_an_author_who_proposes_still_needs_another(world, bundles):
     digest = await taken(world, bundles["raised"], by=FIRST)
     shown = await propose(world, digest)

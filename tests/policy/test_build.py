@@ -6,11 +6,13 @@ import shutil
 
 import pytest
 
+from magistrate.core import canonical
 from magistrate.core.errors import Malformed
 from magistrate.policy.archive import Archive
 from magistrate.policy.build import build
 from magistrate.policy.bundle import Bundle
-from tests.policy.trees import DATA, MANIFEST, POLICY, tree, unpacked
+from tests.policy.trees import DATA, FILES, MANIFEST, POLICY, packed, tree, unpacked
+from tests.support.rego_tools import ROOT
 
 
 def test_the_same_tree_gives_the_same_bytes_elsewhere_and_later(tmp_path, binary):
@@ -77,6 +79,7 @@ def test_every_change_gives_another_digest(tmp_path, binary, change):
         {"policies/refunds/refunds_test.rego": "package tests.policies.refunds\n\ntest_other if true\n"},
         {"schemas/input.json": '{"type": "object"}', "schemas/more.json": "{}"},
         {"capabilities.json": '{"builtins": []}'},
+        {"policies/refunds/cases.yaml": "cases: []", "policies/refunds/cases.csv": "name"},
     ],
 )
 def test_what_stays_at_home_changes_nothing(tmp_path, binary, change):
@@ -98,6 +101,10 @@ def test_what_stays_at_home_changes_nothing(tmp_path, binary, change):
         ".signatures.json",
         "policies/refunds/.keep",
         "policies/refunds/x.rego.bak",
+        "policies/cases.yaml",
+        "policies/refunds/more/cases.yaml",
+        "magistrate/decision/cases.csv",
+        "policies/refunds/other.yaml",
     ],
 )
 def test_a_file_that_does_not_belong_is_refused(tmp_path, binary, name):
@@ -167,6 +174,20 @@ def test_input_is_typed_by_the_schemas_beside_the_rego(tmp_path, binary):
             binary,
             tree(tmp_path / "b", {**files, "policies/refunds/refunds.rego": typed.replace("input.x", "input.amout")}),
         )
+
+
+@pytest.mark.parametrize("name", ["/policies/refunds/cases.yaml", "/policies/refunds/cases.csv"])
+def test_a_decision_table_inside_a_bundle_is_refused(name):
+    with pytest.raises(Malformed) as refused:
+        Bundle.read(packed({**FILES, name: b"cases: []"}))
+
+    assert refused.value.code == "bundle.file"
+
+
+def test_decision_tables_leave_the_shipped_bundle_as_it_was(binary):
+    index = json.loads((ROOT / "bundles/index.json").read_text())["bundles"]
+
+    assert canonical.digest(build(binary, ROOT / "rego")) == max(index, key=lambda row: row["sequence"])["digest"]
 
 
 def test_the_projects_own_tree_builds_twice_to_the_same_bytes(binary):

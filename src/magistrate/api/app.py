@@ -39,6 +39,7 @@ from magistrate.api import (
     problems,
     pulling,
     records,
+    replays,
     warrants,
     wire,
 )
@@ -69,6 +70,7 @@ ENDPOINTS: Final = (
     *records.ENDPOINTS,
     *bundles.ENDPOINTS,
     *pulling.ENDPOINTS,
+    *replays.ENDPOINTS,
     *events.ENDPOINTS,
     *health.ENDPOINTS,
 )
@@ -95,7 +97,7 @@ def create(
     """
     memory = nonces if nonces is not None else take_up(folder, fresh=house.store.size == 0, now=house.now())
     auth = Authenticator(house, memory, authorities)
-    porch = Porch(house, setup, auth, Metrics(), begun or _nothing, lambda: leave(folder, memory))
+    porch = Porch(house, setup, auth, Metrics(), begun or _nothing, lambda: leave(folder, memory), folder)
     app = FastAPI(
         title="Magistrate",
         openapi_url=None,

@@ -15,12 +15,14 @@ from magistrate.api.bundles import Acceptance, Taken
 from magistrate.api.executions import Finding, Nothing
 from magistrate.api.intents import Because
 from magistrate.api.problems import MEDIA_TYPE
+from magistrate.api.replays import ReplayOrder
 from magistrate.api.visit import Endpoint
 from magistrate.core.approval import Approval
 from magistrate.core.decision import Reason, Standing, Terms
 from magistrate.core.execution import Call, ObservationClaim, ReportClaim
 from magistrate.core.genesis import Genesis, Recovery
 from magistrate.core.intent import Intent, Proposal
+from magistrate.core.replay import Certificate
 from magistrate.core.values import Document
 from magistrate.core.verification import Verification
 from magistrate.core.warrant import Warrant
@@ -29,7 +31,9 @@ MODELS: Final[tuple[type[Document], ...]] = (
     Acceptance,
     Approval,
     Because,
+    Certificate,
     Recovery,
+    ReplayOrder,
     Call,
     Finding,
     Genesis,
@@ -105,6 +109,7 @@ SCHEMAS: Final[Mapping[str, Any]] = {
         {"type": TEXT, "title": TEXT, "status": NUMBER, "detail": TEXT, "code": TEXT, "hint": TEXT},
         pointer=TEXT,
         reasons={"type": "array", "items": _ref("Reason")},
+        links={"type": "object", "additionalProperties": TEXT},
     ),
     "Object": {"type": "object"},
     "Page": _object({"items": {"type": "array", "items": {}}, "next_cursor": {"type": ["string", "null"]}}),

@@ -10,6 +10,7 @@ from magistrate.api import wire
 from magistrate.api.idempotency import once
 from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
+from magistrate.core import reasons
 from magistrate.core.errors import Absent, MagistrateError, Malformed
 from magistrate.core.lifecycle import INTENT
 from magistrate.core.state import warrant_of
@@ -45,7 +46,8 @@ def links(intent_id: str, *, warrant: bool) -> dict[str, str]:
 def submitted(made: Any) -> dict[str, Any]:
     """What a proposer or approver is answered."""
     said = made.plain() if isinstance(made, Submitted) else made
-    return {**said, "links": links(said["intent"]["intent_id"], warrant=said["warrant"] is not None)}
+    explained = reasons.links(said["decision"]["standing"]["reasons"])
+    return {**said, "links": {**links(said["intent"]["intent_id"], warrant=said["warrant"] is not None), **explained}}
 
 
 def decision(row: Row) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from magistrate.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from magistrate.core.reasons import links
 
 MEDIA_TYPE: Final = "application/problem+json"
 BY_KIND: Final[tuple[tuple[type[MagistrateError], int], ...]] = (
@@ -46,6 +47,7 @@ RETRY_AFTER: Final = {
     "gate.disarmed": 5,
     "setup.required": 5,
     "clock.jumped": 30,
+    "replay.busy": 10,
 }
 RETRY_SECONDS: Final = 2
 CHALLENGE: Final = 'Bearer realm="magistrate"'
@@ -66,6 +68,7 @@ def problem(error: MagistrateError) -> Response:
         said["pointer"] = error.pointer
     if isinstance(error, Refused):
         said["reasons"] = [dict(reason) for reason in error.reasons]
+        said["links"] = links(error.reasons)
     headers: dict[str, str] = {}
     if status == 401:
         headers["www-authenticate"] = CHALLENGE

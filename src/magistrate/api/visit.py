@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -32,8 +33,10 @@ class Porch:
     metrics: Metrics
     begun: Callable[[], Awaitable[None]]
     leave: Callable[[], None]
+    folder: Path | None = None  # the data folder
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
+    replaying: bool = False
 
 
 @dataclass

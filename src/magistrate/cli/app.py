@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from magistrate import __version__
-from magistrate.cli import activating, executions, intents, ledger, people, policy, pulling, service, warrants
+from magistrate.cli import (
+    activating,
+    authoring,
+    executions,
+    impact,
+    intents,
+    ledger,
+    people,
+    policy,
+    pulling,
+    replaying,
+    service,
+    warrants,
+)
 from magistrate.cli.me import CONTEXT
 
 app = typer.Typer(
@@ -47,11 +60,14 @@ app.add_typer(warrants.warrant, name="warrant")
 app.command("execute")(executions.execute)
 app.add_typer(executions.execution, name="execution")
 app.add_typer(executions.alerts, name="alerts")
+authoring.add(policy.policy)
 policy.policy.command("activate")(activating.activate)
 policy.policy.command("recover")(activating.recover)
 pulling.add(policy.policy)
+policy.policy.command("diff")(impact.diff)
 app.add_typer(policy.policy, name="policy")
 app.add_typer(policy.opa, name="opa")
+app.command("replay")(replaying.replay)
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(people.agents, name="agents")
 app.add_typer(people.operators, name="operators")

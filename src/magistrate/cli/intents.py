@@ -10,6 +10,7 @@ import typer
 from magistrate.cli import activating, say
 from magistrate.cli.me import Json, Reason, State, me, read_json, sub
 from magistrate.client import Client, operator
+from magistrate.core.reasons import link
 
 intent = sub("Propose actions, and see what became of them.")
 approvals = sub("An operator's day: what waits for you, and your word on it.")
@@ -58,6 +59,8 @@ def _tell(answer: dict[str, Any]) -> None:
         typer.echo(f"  {reason['code']}: {say.visible(reason['title'])}")
         if reason["remedy"]:
             typer.echo(f"    remedy: {say.visible(reason['remedy'])}")
+        if standing["outcome"] == "deny":
+            typer.echo(f"    see {say.visible(link(reason['code']))}")
     for wanted in standing["wanted"]:
         typer.echo(f"  wanted: {wanted['count']} of {', '.join(wanted['roles'])}")
     if answer.get("warrant"):

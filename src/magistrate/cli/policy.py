@@ -9,48 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from magistrate import shipped
-from magistrate.cli import places, say
-from magistrate.cli.me import Json, me, read_file, sub
+from magistrate.cli import explaining, places, say
+from magistrate.cli.me import Json, me, sub
 from magistrate.cli.service import find_opa, interactive
 from magistrate.core import canonical
 from magistrate.core.errors import Unavailable
-from magistrate.policy import binary, build, gate
-from magistrate.policy.bundle import Bundle
+from magistrate.policy import binary
 
-policy = sub("Build and check bundles.")
+policy = sub("Write, test, check and build policies, and see which bundles there are.")
 opa = sub("The OPA that decides: which one, and getting it.")
-Rego = Annotated[Path | None, typer.Argument(help="The rego folder; the shipped one when left out.")]
-
-
-@policy.command("build")
-def build_(
-    rego: Rego = None, out: Annotated[Path, typer.Option(help="The folder it goes to.")] = Path("bundles")
-) -> None:
-    """Build a bundle, reproducibly, into a file named by its SHA-256, if it passes the gate.
-
-    Example: magistrate policy build rego --out bundles
-    """
-    found = find_opa()
-    raw = build.build(found, rego or shipped.folder("rego"))
-    bundle = Bundle.read(raw)
-    gate.check(found, bundle)
-    out.mkdir(parents=True, exist_ok=True)
-    at = out / f"{bundle.digest.removeprefix('sha256:')}.tar.gz"
-    if not at.exists():
-        at.write_bytes(raw)
-    typer.echo(str(at))
-    say.words(f"sequence {bundle.sequence}, contract {bundle.contract}")
-
-
-@policy.command("check")
-def check(file: Annotated[Path, typer.Argument(help="A bundle file.")], as_json: Json = False) -> None:
-    """Check a bundle: its shape, its vocabulary, its builtins.
-
-    Example: magistrate policy check bundles/3f2a....tar.gz
-    """
-    bundle = Bundle.read(read_file(file))
-    gate.check(find_opa(), bundle)
-    say.data({"digest": bundle.digest, "sequence": bundle.sequence, "contract": bundle.contract}, as_json=as_json)
 
 
 @policy.command("ls")
@@ -64,6 +31,9 @@ def ls(as_json: Json = False) -> None:
         ("digest", "sequence", "state", "author", "activated_at"),
         as_json=as_json,
     )
+
+
+policy.command("explain")(explaining.explain)
 
 
 @opa.command("which")

@@ -22,6 +22,7 @@ from magistrate.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from magistrate.core.reasons import link
 
 DONE, UNEXPECTED, USAGE, DENIED, WAITING, FAILED, AWAY, CONFLICT = range(8)
 EXITS: tuple[tuple[type[MagistrateError], int], ...] = (
@@ -72,6 +73,8 @@ def failed(error: MagistrateError) -> int:
         words(f"  {reason.get('code', '')}: {visible(str(reason.get('title', '')))}")
         if reason.get("remedy"):
             words(f"  remedy: {visible(str(reason['remedy']))}")
+        if reason.get("code"):
+            words(f"  see {visible(link(str(reason['code'])))}")
     words(f"hint: {error.hint or 'magistrate doctor'}")
     return next((code for kind, code in EXITS if isinstance(error, kind)), UNEXPECTED)
 

@@ -185,12 +185,24 @@ def config_show(as_json: Json = False) -> None:
 
 
 def bench(
-    seconds: Annotated[float, typer.Option(help="How long each measure takes.")] = 3.0, as_json: Json = False
+    seconds: Annotated[float, typer.Option(help="How long each measure takes.")] = 3.0,
+    what: Annotated[str, typer.Option(help="service, or replay.")] = "service",
+    questions: Annotated[int, typer.Option(min=1000, help="With replay: how many recorded decisions.")] = 20_000,
+    as_json: Json = False,
 ) -> None:
-    """Measure the service beside bare OPA on the same bundle, as ratios.
+    """Measure the service, or a replay, beside bare OPA on the same bundle, as ratios.
 
-    Example: magistrate bench
+    Example: magistrate bench --what replay
     """
+    if what not in ("service", "replay"):
+        raise typer.BadParameter("--what is service or replay")
+    if what == "replay":
+        from magistrate.cli.policy import newest_bundle
+        from magistrate.demo import bench_replay
+
+        said = bench_replay.measure(find_opa(), newest_bundle(), seconds=seconds, questions=questions)
+        say.data(said, as_json=as_json)
+        return
     from magistrate.demo.bench import measure
 
     say.data(measure(find_opa(), seconds=seconds), as_json=as_json)

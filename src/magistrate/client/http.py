@@ -85,6 +85,10 @@ class Client:
         """The text at `path`."""
         return self._send("GET", path, b"").text
 
+    def raw(self, path: str) -> bytes:
+        """The bytes at `path`."""
+        return self._send("GET", path, b"").content
+
     def post(self, path: str, said: Any, *, key: str = "") -> Any:
         """The JSON answered to a POST; `key` makes it safe to send again."""
         return self._json(self._send("POST", path, canonical(said), key=key))

@@ -115,7 +115,7 @@ def hold_narrow(issue: dict[str, Any], terms: dict[str, Any]) -> None:
         if issue[field] != terms[field]:
             raise Broken("warrant.wider", f"{field} differs from the decision's terms", pointer=f"/{field}")
     for kind, bound in terms["constraints"].items():
-        if kind not in issue["constraints"] or not _within(issue["constraints"][kind], bound):
+        if kind not in issue["constraints"] or not within(issue["constraints"][kind], bound):
             raise Broken("warrant.wider", f"constraint {kind} is looser than decided", pointer=f"/constraints/{kind}")
 
 
@@ -144,7 +144,8 @@ def hold_requirement(requirement: dict[str, Any], approvers: Mapping[str, frozen
         raise Broken("warrant.approvals", "the approvals on record do not fill what the decision asked for")
 
 
-def _within(value: Any, bound: Any) -> bool:
+def within(value: Any, bound: Any) -> bool:
+    """Whether a constraint's value is no looser than another: no larger, no longer, still demanded."""
     if isinstance(bound, bool) or isinstance(value, bool):
         return isinstance(value, bool) and isinstance(bound, bool) and (value or not bound)
     if isinstance(bound, int | float) and isinstance(value, int | float):

@@ -43,11 +43,11 @@ def measure(binary: Binary, *, seconds: float = 3.0) -> dict[str, Any]:
     Raises:
         Broken: a side answered with refusals, or the generator was too slow to tell.
     """
-    with tempfile.TemporaryDirectory(prefix="mb-") as folder, _generator() as drive, _service(Path(folder)) as service:
+    with tempfile.TemporaryDirectory(prefix="mb-") as folder, generator() as drive, _service(Path(folder)) as service:
         base = Path(folder)
         ceiling = _ceiling(base, drive, seconds)
         question, bundle = service.question()
-        baseline = asyncio.run(_bare(binary, bundle, question, drive, seconds))
+        baseline = asyncio.run(bare(binary, bundle, [question], drive, seconds))
         measures = [
             _beside(baseline[n], _run(drive, service.intents(), n, seconds), "intent_to_warrant", n) for n in FLIGHTS
         ]
@@ -96,7 +96,8 @@ class _Drive:
 
 
 @contextlib.contextmanager
-def _generator() -> Iterator[_Drive]:
+def generator() -> Iterator[_Drive]:
+    """The load generator, in a process of its own."""
     process = subprocess.Popen(
         [sys.executable, "-m", "magistrate.demo.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -140,20 +141,31 @@ def _ceiling(folder: Path, drive: _Drive, seconds: float) -> dict[str, Any]:
             idle.terminate()
 
 
-async def _bare(
-    binary: Binary, bundle: Bundle, question: bytes, drive: _Drive, seconds: float
+async def bare(
+    binary: Binary,
+    bundle: Bundle,
+    questions: list[bytes],
+    drive: _Drive,
+    seconds: float,
+    flights: tuple[int, ...] = FLIGHTS,
 ) -> dict[int, dict[str, Any]]:
-    """OPA alone, with the sidecar's exact flags."""
+    """OPA alone, with the sidecar's exact flags, asked these decision questions in turn."""
     sidecar = Sidecar(binary, bundle)
     await sidecar.start()
     try:
         socket, headers = sidecar.access()
         path = "/v1/data/magistrate/decision?strict-builtin-errors=true&provenance=true"
-        request = _request("POST", path, headers, b'{"input":' + question + b"}")
-        order = {"connect": socket, "requests": [request], "once": False}
-        return {n: await asyncio.to_thread(_run, drive, order, n, seconds) for n in FLIGHTS}
+        requests = [_request("POST", path, headers, b'{"input":' + question + b"}") for question in questions]
+        order = {"connect": socket, "requests": requests, "once": False}
+        return {n: await asyncio.to_thread(_run, drive, order, n, seconds) for n in flights}
     finally:
         await sidecar.stop()
+
+
+def everyday() -> dict[str, Any]:
+    """The demo's intent that is allowed at once."""
+    said: dict[str, Any] = story()["bench"]["intent"]
+    return said
 
 
 def _request(method: str, path: str, headers: dict[str, str], body: bytes) -> str:

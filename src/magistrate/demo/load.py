@@ -2,7 +2,7 @@
 
 Orders come as one JSON line on standard input: `{"connect": PATH or [HOST, PORT], "requests": [base64…], "once": bool,
 "in_flight": N, "seconds": S}`; the answer is one JSON line `{"count", "seconds", "p50_ms", "p99_ms", "refused"}`.
-`once` sends each request a single time; else the first is sent again and again.
+`once` sends each request a single time; else they are sent in turn, again and again.
 """
 
 from __future__ import annotations
@@ -78,12 +78,10 @@ class _Run:
         """The next request; None when it is over."""
         if time.perf_counter() >= self._until:
             return None
-        if not self._once:
-            return self._requests[0]
-        if self._at >= len(self._requests):
+        if self._once and self._at >= len(self._requests):
             return None
         self._at += 1
-        return self._requests[self._at - 1]
+        return self._requests[(self._at - 1) % len(self._requests)]
 
     def done(self, seconds: float, status: int) -> None:
         """One answer came."""

@@ -250,6 +250,15 @@ def _bundle_keys(settings: Settings, store: Store) -> pulling.BundleKeys:
     return keys
 
 
+def kek_of(data: Path, state: Path) -> kek.Kek:
+    """The installation key of a data folder, where one lies.
+
+    Raises:
+        Unavailable, Broken: there is none, or it is not ours alone.
+    """
+    return kek.find(data, _places(state))
+
+
 def _places(state: Path) -> kek.Places:
     named = kek.Places.of(os.environ)
     return kek.Places(named.given, named.credentials, state)

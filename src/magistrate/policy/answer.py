@@ -43,8 +43,10 @@ class Reader:
     that is the known envelope around one whole JSON value holds nothing else, so nothing can hide from the careful way.
     """
 
-    def __init__(self, version: str, revisions: Mapping[str, str]) -> None:
+    def __init__(self, version: str, revisions: Mapping[str, str], *, nested: int = 0) -> None:
+        """`nested`: how many levels of ours lie around each answer, so that an answer may be as deep as ever."""
         self._version = version
+        self._depth = canonical.MAX_DEPTH_RECORD + nested
         self._bundles = {name: {"revision": revision} for name, revision in revisions.items()}
         self._envelope = b"\x00"  # no JSON begins so
 
@@ -58,7 +60,7 @@ class Reader:
             raise _failure(status, body)
         if body.startswith(self._envelope) and body.endswith(b"}\n"):
             try:
-                value = _load(body[len(self._envelope) : -2])
+                value = _load(body[len(self._envelope) : -2], self._depth)
             except NoAnswer:
                 value = None  # the careful way says why
             if isinstance(value, dict):
@@ -66,7 +68,7 @@ class Reader:
         return self._read_carefully(body)
 
     def _read_carefully(self, body: bytes) -> dict[str, Any]:
-        sent = _load(body)
+        sent = _load(body, self._depth)
         if not isinstance(sent, dict):
             raise NoAnswer("opa.envelope", "OPA's response is not a JSON object")
         if "warning" in sent:
@@ -123,9 +125,9 @@ def shaped(raw: bytes, model: type[M]) -> M:
         raise NoAnswer(error.code, f"the bundle's answer has not its shape: {error.detail}") from None
 
 
-def _load(raw: bytes) -> Any:
+def _load(raw: bytes, depth: int = canonical.MAX_DEPTH_RECORD) -> Any:
     try:
-        return canonical.load(raw, limit=MAX_ANSWER + 4096, depth=canonical.MAX_DEPTH_RECORD)
+        return canonical.load(raw, limit=MAX_ANSWER + 4096, depth=depth)
     except Malformed as error:
         code = _CODES.get(error.code, "opa.not_json")
         raise NoAnswer(code, f"OPA's response cannot be read: {error.detail}") from None

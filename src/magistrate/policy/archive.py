@@ -64,7 +64,7 @@ class Archive:
             with _held(self._folder):  # two that are taken in at once come one after the other
                 index = self._known(bundle)
                 index[bundle.digest] = _Row(digest=bundle.digest, sequence=bundle.sequence, contract=bundle.contract)
-                self._write_once(self._path(bundle.digest), raw)
+                self._write_once(self.path(bundle.digest), raw)
                 self._write_index(index)  # after this line the bundle is part of history
         except OSError as error:
             raise Unavailable("bundle.unwritten", f"{self._folder}: {error.strerror or error}") from error
@@ -91,7 +91,7 @@ class Archive:
         row = self._index().get(digest)
         if row is None:
             raise Absent("bundle.unknown", f"no bundle {digest} was taken in")
-        path = self._path(digest)
+        path = self.path(digest)
         raw = _read(path, tarball.MAX_PACKED)
         if canonical.digest(raw) != digest:
             hint = "restore the file from a backup"
@@ -140,7 +140,8 @@ class Archive:
             pass
         return row.sequence
 
-    def _path(self, digest: str) -> Path:
+    def path(self, digest: str) -> Path:
+        """Where the file of a bundle lies, if it does."""
         return self._folder / (digest.removeprefix("sha256:") + ".tar.gz")
 
     def _index(self) -> dict[str, _Row]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from magistrate.policy.client import DOCUMENTS
 
 NAME: Final = "authz"  # the folder, and so the bundle's name in provenance
+PATHS: Final = tuple(f"magistrate/{document}" for document in DOCUMENTS)  # below /v1/data/
 
 # Exact paths and exact parameters: `explain=full` on an allowed path would dump the whole trace.
 _RULE: Final = """package system.authz
@@ -34,9 +36,9 @@ _known if crypto.sha256(input.identity) == data.magistrate_authz.token
 """
 
 
-def write(folder: Path, token: str, revision: str) -> None:
-    """Write the authz bundle: its own roots, and of the token only the hash."""
-    paths = [["v1", "data", "magistrate", document] for document in DOCUMENTS]
+def write(folder: Path, token: str, revision: str, paths_: Sequence[str] = PATHS) -> None:
+    """Write the authz bundle: its own roots, and of the token only the hash. Only these paths may be asked."""
+    paths = [["v1", "data", *path.split("/")] for path in paths_]
     rule = _RULE.format(paths="{" + ", ".join(json.dumps(path) for path in paths) + "}")
     data = {"magistrate_authz": {"token": hashlib.sha256(token.encode()).hexdigest()}}
     manifest = {"roots": ["system/authz", "magistrate_authz"], "rego_version": 1, "revision": revision}

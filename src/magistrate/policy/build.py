@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from magistrate.core import canonical
 from magistrate.core.errors import Malformed
-from magistrate.policy import capabilities, gate
+from magistrate.policy import gate, source
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.command import run
-
-SCHEMAS: Final = "schemas"
-CAPABILITIES: Final = "capabilities.json"
-APART: Final = (SCHEMAS, CAPABILITIES)  # at the top of the folder: read by authors and editors, never loaded
-_IGNORED: Final = tuple(part for name in ("*_test.rego", *APART) for part in ("--ignore", name))
 
 
 def build(binary: Binary, rego_folder: Path) -> bytes:
@@ -28,14 +22,13 @@ def build(binary: Binary, rego_folder: Path) -> bytes:
     _check_files(rego_folder)
     sequence = _sequence(rego_folder / ".manifest")
     with tempfile.TemporaryDirectory(prefix="magistrate-build-") as scratch:
-        target, pure = Path(scratch) / "bundle.tar.gz", Path(scratch) / CAPABILITIES
-        pure.write_text(capabilities.text(binary), "utf-8")
-        with_types = ("--schema", SCHEMAS) if (rego_folder / SCHEMAS).is_dir() else ()
-        strict = ("check", "--strict", "--bundle", ".", *_IGNORED, "--capabilities", str(pure), *with_types)
+        target = Path(scratch) / "bundle.tar.gz"
+        with_types = ("--schema", source.SCHEMAS) if (rego_folder / source.SCHEMAS).is_dir() else ()
         # the path argument becomes part of every file's name: always `.`, always from within
-        made = ("build", "--bundle", ".", *_IGNORED, "--capabilities", str(pure), "--revision", str(sequence))
-        for arguments in (strict, (*made, "--output", str(target))):
-            ran = run(binary, *arguments, cwd=rego_folder)
+        whole = ("--bundle", ".", *source.SHIPPED_ONLY)
+        made = ("build", *whole, "--revision", str(sequence), "--output", str(target))
+        for verb, *arguments in (("check", "--strict", *whole, *with_types), made):
+            ran = source.run_purely(binary, rego_folder, verb, *arguments)
             if ran.returncode != 0:
                 raise gate.refusal(ran.stderr or ran.stdout)
         raw = target.read_bytes()
@@ -47,11 +40,11 @@ def _check_files(rego_folder: Path) -> None:
     """OPA leaves out what it does not know, without a word; an author should hear of it."""
     for path in sorted(rego_folder.rglob("*")):
         name = path.relative_to(rego_folder)
-        if name.parts[0] in APART:
+        if name.parts[0] in source.APART:
             continue
         if path.is_symlink():
             raise Malformed("bundle.file", f"{name} is a link; a bundle holds regular files")
-        known = path.suffix == ".rego" or path.name == "data.json" or str(name) == ".manifest"
+        known = path.suffix == ".rego" or path.name == "data.json" or str(name) == ".manifest" or source.is_table(name)
         if path.is_file() and not known:
             raise Malformed("bundle.file", f"{name} does not belong into a bundle", hint="move it out of the folder")
 

@@ -17,6 +17,8 @@ DOCUMENTS: Final = ("decision", "approval", "admission", "verification", "access
 MAX_RESPONSE: Final = MAX_ANSWER + 4096  # the answer and OPA's envelope
 _QUERY: Final = "strict-builtin-errors=true&provenance=true"
 _URLS: Final = {name: URL(f"http://opa/v1/data/magistrate/{name}?{_QUERY}", encoded=True) for name in DOCUMENTS}
+REPLAY: Final = "replay"  # many questions in one query; only a replay's own OPA has this path (`policy.batches`)
+_URLS[REPLAY] = URL(f"http://opa/v1/data/magistrate_replay/answers?{_QUERY}", encoded=True)
 _HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 _ONE_WRITE: Final = 1 << 20  # aiohttp warns when more is written at once
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)  # `ask` has one deadline over all of it

@@ -16,7 +16,11 @@ PATIENCE: Final = 60.0  # seconds; a policy that takes longer to compile is not 
 
 
 def run(
-    opa: Binary | Path, *arguments: str, cwd: Path | None = None, stdin: bytes = b""
+    opa: Binary | Path,
+    *arguments: str,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    patience: float = PATIENCE,
 ) -> subprocess.CompletedProcess[bytes]:
     """Return what the command printed and its exit code.
 
@@ -32,9 +36,9 @@ def run(
             env=ENVIRONMENT,
             capture_output=True,
             check=False,
-            timeout=PATIENCE,
+            timeout=patience,
         )
     except subprocess.TimeoutExpired:
-        raise Unavailable("opa.start", f"`opa {arguments[0]}` did not end within {PATIENCE:g} s") from None
+        raise Unavailable("opa.start", f"`opa {arguments[0]}` did not end within {patience:g} s") from None
     except OSError as error:
         raise Unavailable("opa.start", f"{path} cannot be run: {error.strerror}") from error

@@ -56,7 +56,7 @@ def _parsed(binary: Binary, bundle: Bundle, folder: Path) -> dict[str, Any]:
         path = folder / name.removeprefix("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bundle.files[name])
-        ran = run(binary, "parse", "--format", "json", str(path))
+        ran = run(binary, "parse", "--format", "json", "--json-include", "locations,-comments", str(path))
         if ran.returncode != 0:
             raise refusal(ran.stderr or ran.stdout)
         return json.loads(ran.stdout)

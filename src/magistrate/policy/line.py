@@ -9,7 +9,7 @@ from magistrate.core import canonical
 from magistrate.core.errors import NoAnswer
 from magistrate.core.values import Document
 from magistrate.policy.answer import Answer, Reader, shaped
-from magistrate.policy.client import Client
+from magistrate.policy.client import REPLAY, Client
 
 MAX_QUESTION: Final = canonical.MAX_RECORD
 
@@ -27,11 +27,13 @@ class Line:
         revisions: Mapping[str, str],
         deadline: float,
         connections: int,
+        nested: int = 0,
     ) -> None:
         self._bundle = bundle
         self._version = version
         self._deadline = deadline
         self._reader = Reader(version, revisions)
+        self._many = Reader(version, revisions, nested=nested)
         self._client = Client(address, token, connections=connections)
 
     async def ask(self, document: str, question: bytes, model: type[Document] | None = None) -> Answer[Any]:
@@ -48,6 +50,15 @@ class Line:
         if len(raw) > canonical.MAX_RECORD:
             raise NoAnswer("opa.too_large", f"an answer of {len(raw)} bytes cannot be recorded")
         return Answer(raw, value, None if model is None else shaped(raw, model), self._bundle, self._version)
+
+    async def ask_many(self, questions: bytes) -> dict[str, Any]:
+        """The answers to many questions in one query, as `policy.batches` puts them; all of them, or none.
+
+        Raises:
+            NoAnswer: as `ask`; one question's error is everybody's.
+        """
+        status, body = await self._client.ask(REPLAY, questions, self._deadline)
+        return self._many.result(status, body)
 
     async def close(self) -> None:
         """Let go of every connection."""

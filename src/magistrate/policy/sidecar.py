@@ -20,6 +20,7 @@ from magistrate.core.errors import Broken, MagistrateError, NoAnswer, Unavailabl
 from magistrate.core.values import Document
 from magistrate.policy import authz
 from magistrate.policy.answer import Answer
+from magistrate.policy.apart import Apart
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.folder import Folder
@@ -29,6 +30,7 @@ M = TypeVar("M", bound=Document)
 
 BUNDLE: Final = "bundle.tar.gz"
 SOCKET: Final = "s"
+PATIENCE: Final = 5.0  # for canaries: a busy OPA that took 1.1 s was seen, and late is not wrong
 START_SECONDS: Final = 10.0  # about 0.1 s on an idle machine
 FIRST_BACKOFF: Final = 0.1
 LAST_BACKOFF: Final = 0.5  # decisions are back within two seconds, however often OPA dies
@@ -37,6 +39,8 @@ STEADY_SECONDS: Final = 30.0  # having lived so long, a dead OPA is again restar
 
 class Sidecar:
     """Asks one bundle. It starts its OPA again whenever that ends, until `stop`."""
+
+    nested = 0  # levels around each answer where many are asked for at once
 
     def __init__(
         self,
@@ -57,10 +61,11 @@ class Sidecar:
         self._memory = memory
         self._grace = grace
         self._token = secrets.token_urlsafe(32)
-        self._revisions = {authz.NAME: secrets.token_hex(16), BUNDLE: str(bundle.sequence)}
+        # what OPA is started with, and the revision by which an answer's provenance names each
+        self._revisions = {BUNDLE: str(bundle.sequence), authz.NAME: secrets.token_hex(16)}
         self._home: Folder | None = None
         self._line: Line | None = None
-        self._apart: Line | None = None
+        self._apart: Apart | None = None
         self._opa: guardian.Guarded | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._hashed: tuple[int, ...] = ()
@@ -82,8 +87,8 @@ class Sidecar:
         """
         try:
             self._home = await asyncio.to_thread(self._prepare)
-            self._line = self._connect(self._connections)
-            self._apart = self._connect(1)
+            self._line = self._connect(self._connections, self._deadline)
+            self._apart = Apart(self._connect(1, max(self._deadline, PATIENCE)))
             await self._launch()
         except BaseException:
             await self.stop()
@@ -116,7 +121,8 @@ class Sidecar:
     ) -> Answer[Any]:
         """Return the answer of `data.magistrate.<document>` to canonical question bytes.
 
-        With a `model` the answer is also read as that. `apart` asks on a connection that no other question shares.
+        With a `model` the answer is also read as that. `apart` asks on a connection and an
+        event loop that no other question shares.
 
         Raises:
             NoAnswer: in every other case; the code says which. No answer is a denial.
@@ -154,15 +160,16 @@ class Sidecar:
         if self._opa is not None:
             await self._opa.stop(0)
 
-    def _connect(self, connections: int) -> Line:
+    def _connect(self, connections: int, deadline: float) -> Line:
         return Line(
             str(self._folder / SOCKET),
             self._token,
             bundle=self.bundle.digest,
             version=self._binary.version,
             revisions=self._revisions,
-            deadline=self._deadline,
+            deadline=deadline,
             connections=connections,
+            nested=self.nested,
         )
 
     @property
@@ -174,12 +181,20 @@ class Sidecar:
         """Write what OPA is started with into a folder of its own."""
         home = Folder()
         try:
-            authz.write(home.path, self._token, self._revisions[authz.NAME])
             (home.path / BUNDLE).write_bytes(self.bundle.raw)
+            self._furnish(home.path)
         except OSError as error:
             home.remove()
             raise Unavailable("opa.folder", f"{home.path} cannot be written: {error.strerror}") from error
         return home
+
+    def _furnish(self, folder: Path) -> None:
+        """Write what lies beside the bundle: the rule that stands before OPA."""
+        authz.write(folder, self._token, self._revisions[authz.NAME])
+
+    def _environment(self) -> dict[str, str]:
+        """All that OPA finds in its environment."""
+        return {"TZ": "UTC", "GOMEMLIMIT": self._memory}
 
     def _check_files(self, folder: Path) -> None:
         """Raise if what is about to be started is not what was accepted."""
@@ -199,9 +214,7 @@ class Sidecar:
         await asyncio.to_thread(self._check_files, folder)
         with contextlib.suppress(FileNotFoundError):
             (folder / SOCKET).unlink()
-        self._opa = await guardian.start(
-            self._command(), env={"TZ": "UTC", "GOMEMLIMIT": self._memory}, cwd=str(folder), output_limit=4096
-        )
+        self._opa = await guardian.start(self._command(), env=self._environment(), cwd=str(folder), output_limit=4096)
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._await_answer(self._opa)
@@ -217,7 +230,7 @@ class Sidecar:
         most = MAX_QUESTION + 1024
         return [
             str(self._binary.path),
-            *("run", "--server", "--bundle", BUNDLE, authz.NAME),
+            *("run", "--server", "--bundle", *self._revisions),
             *("--addr", f"unix://{SOCKET}", "--unix-socket-perm", "600"),
             *("--authentication", "token", "--authorization", "basic"),
             *("--set", f"server.decoding.max_length={most}", "--set", f"server.decoding.gzip.max_length={most}"),

@@ -77,6 +77,7 @@ def _policy_of(name: str, module: Module) -> str:
 
 def _check_rule(name: str, rule: Module) -> str:
     """The word a rule defines, "" for a private one."""
+    name = f"{name}:{rule['location']['row']}" if "location" in rule else name
     word = str(rule["head"]["ref"][0]["value"])
     if word.startswith("_"):
         return ""

@@ -1,0 +1,75 @@
+"""An impact as Markdown, to stand in a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from magistrate.cli import say
+
+_MARKS = {"loosened": "**▲ {} loosened**", "tightened": "▼ {} tightened", "other": "{} other"}
+
+
+def page(said: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> str:
+    """The page; its last line is that of the text form."""
+    return "\n".join([*_lines(said), "", text(said).splitlines()[-1]])
+
+
+def _lines(said: dict[str, Any]) -> Iterator[str]:
+    verdict = f"⚠ {said['uncovered']} loosened and not accepted" if said["uncovered"] else "nothing loosened unasked"
+    yield f"### Policy impact: {verdict}"
+    yield ""
+    yield f"{said['questions']} recorded questions asked of `{said['was'][:23]}` and `{said['now'][:23]}`;"
+    yield f"{said['same']} answers permit the same. Totals: {_counts(said)}."
+    yield from _table("What became of them", ("document", "was", "now", ""), _transitions(said))
+    yield from _table("Rules responsible", ("code", "where", "", "what it says"), _rules(said))
+    yield from _table("Data that changed", ("name", "was", "now"), _data(said))
+    yield from _table("Agents most touched", ("agent", ""), ((row["agent"], _counts(row)) for row in said["agents"]))
+    yield from _table(
+        "Actions most touched", ("action", ""), ((row["action"], _counts(row)) for row in said["actions"])
+    )
+    yield from _table("Examples", ("", "intent", "agent", "action", "was → now", "because"), _examples(said))
+
+
+def _transitions(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    return ((row["document"], row["was"], row["now"], _counts(row)) for row in said["transitions"])
+
+
+def _rules(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    return ((row["code"], row["now_at"] or row["was_at"], _counts(row), row["title"]) for row in said["rules"])
+
+
+def _data(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    return ((row["name"], row["was"], row["now"]) for row in said["data"])
+
+
+def _examples(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for row in said["examples"]:
+        shown = row["intent_id"] or f"entry {row['entry']}"
+        moved = f"{row['was']} → {row['now']}"
+        yield row["direction"], shown, row["agent"], row["action"], moved, ", ".join(row["because"])
+
+
+def _table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    listed = list(rows)
+    if not listed:
+        return
+    yield ""
+    yield f"#### {title}"
+    yield ""
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for row in listed:
+        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
+
+
+def _counts(row: dict[str, Any]) -> str:
+    return ", ".join(mark.format(row[way]) for way, mark in _MARKS.items() if row[way]) or "none"
+
+
+def _cell(text: str) -> str:
+    """A cell in which nothing of the record's own words is markup; what we mark ourselves stays."""
+    if text.startswith(("**▲", "▼")) or text.endswith(" other"):
+        return text
+    plain = say.visible(text)
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#!~&" else c for c in plain)

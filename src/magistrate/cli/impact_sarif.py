@@ -1,0 +1,81 @@
+"""An impact as SARIF 2.1.0, so that a code host shows each loosening at its rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from magistrate import __version__
+from magistrate.cli import say
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+BASE = "REGO"  # the folder the bundle is built from: whoever uploads this says where it lies
+
+
+def log(said: dict[str, Any]) -> dict[str, Any]:
+    """The log: a rule for each cause, a result for each of its directions."""
+    causes = said["rules"]
+    return {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "magistrate policy diff",
+                        "version": __version__,
+                        "rules": [_rule(row) for row in causes],
+                    }
+                },
+                "originalUriBaseIds": {BASE: {"uri": "rego/"}},
+                "results": [
+                    _result(said, number, row, way)
+                    for number, row in enumerate(causes)
+                    for way in ("loosened", "tightened")
+                    if row[way]
+                ],
+                "properties": {
+                    "was": said["was"],
+                    "now": said["now"],
+                    "questions": said["questions"],
+                    "uncovered": said["uncovered"],
+                },
+            }
+        ],
+    }
+
+
+def _rule(row: dict[str, Any]) -> dict[str, Any]:
+    title = say.visible(row["title"]) or "Data of the bundle that changed"
+    return {"id": row["code"], "shortDescription": {"text": title}}
+
+
+def _result(said: dict[str, Any], number: int, row: dict[str, Any], way: str) -> dict[str, Any]:
+    accepted = bool(set(row["names"]) & set(said["accepted"]))
+    level = ("note" if accepted else "error") if way == "loosened" else "note"
+    changed = [one for one in said["data"] if one["name"] in row["names"]]
+    because = "".join(f"; {one['name']} {one['was']} → {one['now']}" for one in changed)
+    examples = [one for one in said["examples"] if row["code"] in one["because"] and one["direction"] == way]
+    shown = ", ".join(one["intent_id"] or f"entry {one['entry']}" for one in examples)
+    text = f"{row[way]} recorded answers {way}{because}" + (f" (for example {shown})" if shown else "")
+    return {
+        "ruleId": row["code"],
+        "ruleIndex": number,
+        "level": level,
+        "message": {"text": say.visible(text)},
+        "locations": [_location(row)],
+        "partialFingerprints": {"magistrate/v1": f"{row['code']}/{way}"},
+        "properties": {"direction": way, "count": row[way], "accepted": accepted},
+    }
+
+
+def _location(row: dict[str, Any]) -> dict[str, Any]:
+    file, _, line = (row["now_at"] or row["was_at"] or _data_file(row["code"])).rpartition(":")
+    region = {"startLine": max(1, int(line))}
+    return {"physicalLocation": {"artifactLocation": {"uri": file, "uriBaseId": BASE}, "region": region}}
+
+
+def _data_file(name: str) -> str:
+    """Where an author keeps the data of this name."""
+    parts = name.split(".")
+    depth = 2 if parts[0] in ("policies", "magistrate") and len(parts) > 1 else 1
+    return "/".join(parts[:depth]) + "/data.json:1"

@@ -1,0 +1,225 @@
+"""History: the entries of a range in order, each held to what was committed, with the tree growing along.
+
+It is read page by page, beside a running service or on a copy of its folder; memory does not grow with the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from magistrate.core import checkpoint
+from magistrate.core.checkpoint import Checkpoint
+from magistrate.core.entry import Entry
+from magistrate.core.errors import Broken, MagistrateError, Malformed
+from magistrate.core.merkle import Frontier, Node, frontier_at, verify_consistency
+from magistrate.core.replay import Finding
+from magistrate.core.signature import PublicKey
+from magistrate.store.reads import Reader
+from magistrate.store.tree import node_reader
+from magistrate.store.verify import verify_ledger
+
+PAGE: Final = 64  # a body may reach 1 MiB, and a page is in memory whole
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a ledger's head is held against: keys of the checkpoint, and heads it is known to have had."""
+
+    keys: Sequence[PublicKey] = ()
+    pinned: bool = False  # whether the keys were pinned by whoever replays, or are the installation's own
+    known: Sequence[Checkpoint] = ()
+
+
+@dataclass
+class Head:
+    """The ledger as a whole, as far as it could be checked."""
+
+    origin: str = ""
+    genesis: str = ""
+    size: int = 0
+    root: str = ""
+    signed_by: str = ""
+    pinned: bool = False
+    checked: list[str] = field(default_factory=list)
+    fault: Broken | None = None  # the whole does not agree with itself
+    findings: list[Finding] = field(default_factory=list)
+
+
+def head_of(path: Path, trust: Trust) -> Head:
+    """Check the whole ledger, then who signed it; what does not hold is said, and reading may go on.
+
+    Raises:
+        Absent, Unavailable: the file cannot be read.
+    """
+    try:
+        found = verify_ledger(path, known=[point for point in trust.known if point.size])
+    except Broken as fault:
+        return _as_stored(path, fault)
+    head = Head(found.origin, found.genesis, found.size, found.root.hex(), checked=["ledger"])
+    if trust.known:
+        head.checked.append("mark")
+    _hold_signed(head, found.checkpoint, trust)
+    return head
+
+
+def signed_head(path: Path, trust: Trust) -> Head:
+    """The newest signed checkpoint alone; that a range belongs to the tree under it is for `History.hold_tree`.
+
+    For a service that is asked for a replay: reading a whole ledger would take it long.
+
+    Raises:
+        Absent, Unavailable: the file cannot be read.
+    """
+    reader = Reader(path)
+    try:
+        first = reader.entry(0)
+        note = reader.checkpoint_at(reader.size())
+    finally:
+        reader.close()
+    point = checkpoint.read(note.rpartition("\n\n")[0] + "\n")
+    head = Head(first.head.origin, first.leaf_digest, point.size, point.root.hex(), checked=["head"])
+    _hold_signed(head, note, trust)
+    return head
+
+
+def _as_stored(path: Path, fault: Broken) -> Head:
+    """What the file says of itself where it does not agree with itself."""
+    reader = Reader(path)
+    try:
+        head = Head(size=reader.size(), fault=fault)
+        if head.size:
+            first = reader.entry(0)
+            head.genesis = first.leaf_digest
+            try:
+                head.origin = first.head.origin
+            except Malformed:
+                head.origin = ""
+        return head
+    finally:
+        reader.close()
+
+
+def _hold_signed(head: Head, note: str, trust: Trust) -> None:
+    why = ""
+    for key in trust.keys:
+        try:
+            checkpoint.verify(note, head.origin, key)
+        except MagistrateError as error:
+            why = error.detail
+            continue
+        head.signed_by, head.pinned = key.key_id, trust.pinned
+        head.checked.append("checkpoint")
+        return
+    code = "replay.checkpoint" if trust.keys else "replay.unpinned"
+    detail = why or f"nobody said which key signs the checkpoints of {head.origin}"
+    head.findings.append(Finding(code, max(0, head.size - 1), "", "", detail))
+
+
+def span(path: Path, since: int, until: int, size: int) -> tuple[int, int]:
+    """The first entry at or after `since`, and the first after `until`; 0 is no bound."""
+    reader = Reader(path)
+    try:
+        first = _first(reader, since, size) if since else 0
+        end = _first(reader, until + 1, size) if until else size
+    finally:
+        reader.close()
+    return first, max(first, end)
+
+
+def _first(reader: Reader, at: int, size: int) -> int:
+    """The first entry at or after a time: entry times never decrease."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        if reader.entry(middle).at < at:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+class History:
+    """The entries of a range. `fault` says that the stored tree is not to be believed."""
+
+    def __init__(self, path: Path, first: int, end: int, *, doubted: bool = False) -> None:
+        self._reader = Reader(path)
+        self._next, self._end, self._doubted = first, end, doubted
+        self._node = node_reader(self._reader.conn)
+        self._frontier = Frontier()
+        self.findings: list[Finding] = []
+        try:
+            self._frontier = frontier_at(first, self._node)
+        except Broken as missing:
+            self._doubted = True
+            self.findings.append(Finding("replay.tree_changed", first, "", "", missing.detail))
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._reader.close()
+
+    def entries(self) -> Iterator[tuple[Entry, Broken | None]]:
+        """Each entry, and what does not belong together in it."""
+        while self._next < self._end:
+            page = self._reader.entries(self._next, min(PAGE, self._end - self._next))
+            if not page or page[0].index != self._next:
+                self._lost(page[0].index if page else self._end)
+                if not page:
+                    return
+            for entry in page:
+                self._next = entry.index + 1
+                yield entry, self._held(entry)
+
+    def hold_tree(self, head: Head) -> None:
+        """After the last entry: what was read is what the tree stands over."""
+        if self.findings or self._next != self._end or self._frontier.size != self._end:
+            return
+        try:
+            self._hold_tree(head)
+        except Broken as broken:
+            self.findings.append(Finding("replay.tree_changed", max(0, self._end - 1), "", "", broken.detail))
+
+    def _hold_tree(self, head: Head) -> None:
+        if frontier_at(self._end, self._node) != self._frontier:
+            raise Broken("ledger.root", f"the first {self._end} entries are not those the tree was built over")
+        if "head" in head.checked and self._end:
+            path = self._reader.consistency(self._end, head.size)
+            verify_consistency(self._end, self._frontier.root(), head.size, bytes.fromhex(head.root), path)
+
+    def chain(self, entry: Entry) -> list[Entry]:
+        """The entries of the chain this one belongs to."""
+        name = self._reader.chain_of(entry.index)
+        return self._reader.entries(0, 1000, chain=name) if name else []
+
+    def _lost(self, found: int) -> None:
+        self.findings.append(Finding("replay.tree_changed", self._next, "", "", f"entries are missing before {found}"))
+
+    def _held(self, entry: Entry) -> Broken | None:
+        if self._frontier.size == entry.index:
+            self._frontier, made = self._frontier.append(entry.leaf)
+            if self._doubted:
+                self._compare(made[1:])
+        try:
+            entry.hold()
+            entry.head  # noqa: B018 - read here, so that a header that cannot be read is found here
+        except Malformed as error:
+            return Broken("ledger.header", error.detail)
+        except Broken as broken:
+            return broken
+        return None
+
+    def _compare(self, made: Sequence[Node]) -> None:
+        """Where the stored tree is not over these entries: its lowest wrong node says which."""
+        for level, index, wanted in made:
+            try:
+                if self._node(level, index) == wanted:
+                    continue
+            except Broken:
+                pass
+            if not self.findings:
+                first = index << level
+                detail = f"an entry from {first} to {first + (1 << level) - 1} is not the one the tree was built over"
+                self.findings.append(Finding("replay.tree_changed", first, "", "", detail))
+            return

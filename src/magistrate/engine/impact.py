@@ -1,0 +1,361 @@
+"""Impact: what a bundle would have answered to everything that was asked, beside what was answered or another bundle.
+
+Nothing is proven here (that is replay's part): an entry that does not hold together, or was erased, is skipped and
+counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from magistrate.core import canonical
+from magistrate.core.errors import MagistrateError, Malformed, NoAnswer
+from magistrate.core.looseness import Answer, Change, Ranks, compare
+from magistrate.core.replay import DOCUMENTS, NEVER_ASKED, Recorded, recorded, same
+from magistrate.core.responsible import Cause, Changed, causes, changed_data, covered
+from magistrate.core.values import parse, thaw
+from magistrate.engine.history import History, span
+from magistrate.engine.installation import ANSWERS
+from magistrate.engine.pools import Pools
+from magistrate.engine.replaying import Order, Progress, Record, Tell
+from magistrate.policy.batches import Said
+from magistrate.policy.bundle import Bundle
+from magistrate.policy.codes import Place, places
+from magistrate.store.reads import Reader
+
+EXAMPLES: Final = 5  # of each cause and direction
+LISTED: Final = 10  # agents and actions
+RECORDED: Final = "recorded"
+
+
+@dataclass
+class Tally:
+    """How many of something got looser, tighter, or merely other."""
+
+    loosened: int = 0
+    tightened: int = 0
+    other: int = 0
+
+    def count(self, direction: str) -> None:
+        """One more."""
+        setattr(self, direction, getattr(self, direction) + 1)
+
+    @property
+    def total(self) -> int:
+        return self.loosened + self.tightened + self.other
+
+    def plain(self) -> dict[str, int]:
+        """As JSON."""
+        return {"loosened": self.loosened, "tightened": self.tightened, "other": self.other}
+
+
+@dataclass
+class Impact:
+    """What was found, as it is counted."""
+
+    was: str
+    now: str
+    data: list[Changed] = field(default_factory=list)
+    questions: int = 0
+    reproduced: int = 0  # of the first side: answers that are the recorded ones
+    same: int = 0
+    silent: int = 0  # no answer from the second side
+    tally: Tally = field(default_factory=Tally)
+    skipped: Counter[str] = field(default_factory=Counter)
+    transitions: defaultdict[tuple[str, str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    unmoved: Counter[tuple[str, str]] = field(default_factory=Counter)
+    agents: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    actions: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    heat: defaultdict[tuple[str, str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    rules: defaultdict[Cause, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    loosened: Counter[tuple[Cause, ...]] = field(default_factory=Counter)
+    entries: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    places: tuple[Mapping[str, Place], Mapping[str, Place]] = ({}, {})
+    _shown: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def uncovered(self, accepted: Collection[str] = ()) -> int:
+        """How many loosened answers no accepted name covers."""
+        return sum(count for found, count in self.loosened.items() if not covered(found, accepted))
+
+    def loosened_by_code(self) -> dict[str, dict[str, Any]]:
+        """The loosened answers by the code (or name of changed data) that is responsible: how many, and which entries.
+
+        An answer with several causes stands under each. `names` are the names by which each can be accepted.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for causes_, count in self.loosened.items():
+            for cause in causes_:
+                row = found.setdefault(cause.code, {"count": 0, "names": list(cause.names), "entries": []})
+                row["count"] += count
+                row["entries"] = self.entries[cause.code]
+        return found
+
+    def note(self, row: Recorded, was: Answer, now: Answer, ranks: Ranks) -> None:
+        """Count one question with both answers."""
+        self.questions += 1
+        if now is None:
+            self.silent += 1
+        change = compare(row.document, was, now, ranks)
+        if change.direction == "same":
+            self.same += 1
+            self.unmoved[row.document, change.was] += 1
+            return
+        agent, action = about(row)
+        found = causes(row.document, was, now, fields=change.fields, action=action, data=self.data)
+        shown = (self.tally, self.transitions[row.document, change.was, change.now], self.agents[agent])
+        for tally in (*shown, self.actions[action], self.heat[action, change.was, change.now]):
+            tally.count(change.direction)
+        for cause in found:
+            self.rules[cause].count(change.direction)
+            if change.direction == "loosened" and len(self.entries[cause.code]) < 100:
+                self.entries[cause.code].append(row.entry)
+        if change.direction == "loosened":
+            self.loosened[tuple(found)] += 1
+        self._show(row, change, found, agent, action)
+
+    def _show(self, row: Recorded, change: Change, found: list[Cause], agent: str, action: str) -> None:
+        key = (found[0].code, change.direction)
+        if self._shown[key] >= EXAMPLES or change.direction == "other":
+            return
+        self._shown[key] += 1
+        self.examples.append(
+            {
+                "entry": row.entry,
+                "leaf": row.leaf,
+                "intent_id": str(row.question.get("intent", {}).get("intent_id", "")),
+                "document": row.document,
+                "agent": agent,
+                "action": action,
+                "direction": change.direction,
+                "was": change.was,
+                "now": change.now,
+                "fields": list(change.fields[:8]),
+                "because": [cause.code for cause in found],
+            }
+        )
+
+    def plain(self, accepted: Collection[str] = ()) -> dict[str, Any]:
+        """As JSON: small, whatever the size of the record."""
+        return {
+            "was": self.was,
+            "now": self.now,
+            "questions": self.questions,
+            "reproduced": self.reproduced,
+            "same": self.same,
+            "no_answer": self.silent,
+            **self.tally.plain(),
+            "uncovered": self.uncovered(accepted),
+            "accepted": sorted(accepted),
+            "skipped": dict(sorted(self.skipped.items())),
+            "transitions": [
+                {"document": document, "was": was, "now": now, **tally.plain()}
+                for (document, was, now), tally in sorted(self.transitions.items())
+            ],
+            "unmoved": [
+                {"document": document, "answer": answer, "count": count}
+                for (document, answer), count in sorted(self.unmoved.items())
+            ],
+            "rules": [self._rule(cause, tally) for cause, tally in _most(self.rules)],
+            "data": [{"name": row.name, "was": row.was[:400], "now": row.now[:400]} for row in self.data[:50]],
+            "agents": [{"agent": name, **tally.plain()} for name, tally in _most(self.agents)[:LISTED]],
+            "actions": [{"action": name, **tally.plain()} for name, tally in _most(self.actions)[:LISTED]],
+            "heat": [
+                {"action": action, "was": was, "now": now, **tally.plain()}
+                for (action, was, now), tally in sorted(self.heat.items())
+            ],
+            "examples": sorted(self.examples, key=lambda row: (row["direction"], row["entry"])),
+        }
+
+    def _rule(self, cause: Cause, tally: Tally) -> dict[str, Any]:
+        was, now = (side.get(cause.code) for side in self.places)
+        known = now or was
+        return {
+            "code": cause.code,
+            "policy": cause.policy,
+            "title": known.title if known else "",
+            "was_at": was.text() if was else "",
+            "now_at": now.text() if now else "",
+            "names": list(cause.names),
+            **tally.plain(),
+        }
+
+
+def about(row: Recorded) -> tuple[str, str]:
+    """Whose question it was, and about which action (or verb)."""
+    intent = row.question.get("intent")
+    if isinstance(intent, Mapping):
+        proposer = intent.get("proposer")
+        who = proposer.get("id", "") if isinstance(proposer, Mapping) else ""
+        return str(who), str(intent.get("action", ""))
+    principal = row.question.get("principal")
+    who = principal.get("id", "") if isinstance(principal, Mapping) else ""
+    return str(who), str(row.question.get("verb", ""))
+
+
+def _most(rows: Mapping[Any, Tally]) -> list[tuple[Any, Tally]]:
+    """The most touched first; what got looser weighs more than all else."""
+    return sorted(rows.items(), key=lambda item: (-item[1].loosened, -item[1].total, str(item[0])))
+
+
+async def impact(
+    record: Record, now: Bundle, *, was: Bundle | None = None, order: Order | None = None, tell: Tell = lambda _: None
+) -> Impact:
+    """What `now` answers to what was asked, beside `was`; beside the recorded answers where that is None.
+
+    Of a limited order the newest questions are taken: what matters is what the next ones will be like.
+
+    Raises:
+        Absent, Unavailable: the ledger cannot be read, or OPA does not start.
+    """
+    run = _Comparison(record, was, now, order or Order(), tell)
+    try:
+        await run.whole()
+    finally:
+        await run.stop()
+    return run.impact
+
+
+class _Comparison:
+    def __init__(self, record: Record, was: Bundle | None, now: Bundle, order: Order, tell: Tell) -> None:
+        self._record, self._order, self._tell = record, order, tell
+        self._was, self._now = was, now
+        self.impact = Impact(was.digest if was else RECORDED, now.digest)
+        self._left: dict[tuple[int, int], Said] = {}
+        self._right: dict[tuple[int, int], Said] = {}
+        self._data: dict[str, Mapping[str, Any]] = {}
+        self._pools = [Pools(record.binary, self._heard_now, opas=record.opas)]
+        if was is not None:
+            self._pools.append(Pools(record.binary, self._heard_was, opas=record.opas))
+
+    async def whole(self) -> None:
+        """Ask everything."""
+        first, end = await asyncio.to_thread(self._range)
+        await asyncio.to_thread(self._look)
+        history = History(self._record.ledger, first, end)
+        progress = Progress(0, first, first, end)
+        try:
+            for entry, broken in history.entries():
+                if broken is not None:
+                    self.impact.skipped["changed"] += 1
+                elif entry.erased:
+                    self.impact.skipped["erased"] += entry.kind not in NEVER_ASKED
+                else:
+                    await self._read(entry)
+                progress.entry, progress.questions = entry.index + 1, self.impact.questions
+                self._tell(progress)
+            for pool, bundle in zip(self._pools, (self._now, self._was), strict=False):
+                await pool.settle({bundle.digest: bundle} if bundle else {})
+        finally:
+            history.close()
+
+    async def stop(self) -> None:
+        """Leave no OPA behind."""
+        for pool in self._pools:
+            await pool.stop()
+
+    def _range(self) -> tuple[int, int]:
+        reader = Reader(self._record.ledger)
+        try:
+            size = reader.size()
+        finally:
+            reader.close()
+        first, end = span(self._record.ledger, self._order.since, self._order.until, size)
+        return (max(first, self._start(end)) if self._order.limit else first), end
+
+    def _start(self, end: int) -> int:
+        """Where the newest `limit` questions before `end` begin."""
+        reader, left, start = Reader(self._record.ledger), self._order.limit, end
+        try:
+            while start > 0 and left > 0:
+                start = max(0, start - 64)
+                for entry in reversed(reader.entries(start, 64)):
+                    if entry.index < end and left > 0:
+                        left -= 0 if entry.erased else len(_questions(entry))
+                        if left <= 0:
+                            return int(entry.index)
+                end = start
+            return start
+        finally:
+            reader.close()
+
+    def _look(self) -> None:
+        """Where each side's rules are, and what data differs: for recorded answers, the newest bundle among them."""
+        was = self._was or self._newest()
+        binary = self._record.binary
+        self.impact.places = (places(binary, was) if was else {}, places(binary, self._now))
+        if was is not None:
+            self.impact.data = changed_data(thaw(was.data), thaw(self._now.data))
+
+    def _newest(self) -> Bundle | None:
+        known = [digest for digest in self._record.archive.digests() if digest != self._now.digest]
+        try:
+            return self._record.archive.load(known[-1]) if known else None
+        except MagistrateError:
+            return None
+
+    async def _read(self, entry: Any) -> None:
+        try:
+            rows = recorded(entry)
+        except Malformed:
+            self.impact.skipped["unreadable"] += 1
+            return
+        for row in rows:
+            if row.document not in DOCUMENTS:
+                self.impact.skipped["unknown"] += 1
+                continue
+            for pool, bundle in zip(self._pools, (self._now, self._was), strict=False):
+                if bundle is not None:
+                    await pool.ask(bundle, row)
+
+    async def _heard_was(self, row: Recorded, said: Said) -> None:
+        self._left[row.entry, row.place] = said
+        self._pair(row)
+
+    async def _heard_now(self, row: Recorded, said: Said) -> None:
+        self._right[row.entry, row.place] = said
+        if self._was is None:
+            self._left[row.entry, row.place] = row.answer
+        self._pair(row)
+
+    def _pair(self, row: Recorded) -> None:
+        key = (row.entry, row.place)
+        if key not in self._left or key not in self._right:
+            return
+        was, now = self._left.pop(key), self._right.pop(key)
+        if not isinstance(was, NoAnswer) and same(was, row.answer):
+            self.impact.reproduced += 1
+        before = self._was.data if self._was else self._data_of(row.bundle)
+        self.impact.note(row, _fit(row, was), _fit(row, now), Ranks.of(before, self._now.data))
+
+    def _data_of(self, digest: str) -> Mapping[str, Any]:
+        if digest not in self._data:
+            try:
+                self._data[digest] = self._record.archive.load(digest).data
+            except MagistrateError:
+                self._data[digest] = {}
+        return self._data[digest]
+
+
+def _questions(entry: Any) -> list[Recorded]:
+    try:
+        return recorded(entry)
+    except MagistrateError:
+        return []
+
+
+def _fit(row: Recorded, said: Said) -> Answer:
+    """An answer that the engine would take; None for one that it would not."""
+    if isinstance(said, NoAnswer):
+        return None
+    if said is row.answer or same(said, row.answer):
+        return row.answer
+    try:
+        parse(ANSWERS[row.document], canonical.canonical(said))
+    except Malformed:
+        return None
+    return said

@@ -1,0 +1,170 @@
+"""What another bundle would have decided: exactly the decisions that a planted change loosens, by the rule it is in."""
+
+import json
+
+import pytest_asyncio
+
+from magistrate.core import canonical
+from magistrate.engine import certifying, impact
+from magistrate.engine.replaying import Order
+from magistrate.policy.bundle import Bundle
+from magistrate.store.reads import Reader
+from tests.support import world as worlds
+from tests.support.world import DEPLOY, RESTART, refund
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lived(tmp_path_factory, ground):
+    """Refunds on both sides of the limit, and other work; the amounts just above the limit are those that will move."""
+    root = tmp_path_factory.mktemp("impact") / "world"
+    async with worlds.live(root, ground) as world:
+        small = world.limit("refunds", "small")
+        amounts = [small - 1, small, small + 1, small + 2, small * 2, small * 2 + 1]
+        for number, amount in enumerate(amounts):
+            await world.propose(refund(amount, f"A-{number}"))
+        await world.propose(RESTART)
+        await world.propose(DEPLOY)
+        await world.approve(await world.propose(refund(small + 1, "B-1")))
+    return root, small, world.house.sidecars.bundle
+
+
+def built(tmp_path, name, change):
+    """A bundle of the Rego under test, one sequence on, in which something was changed."""
+
+    def changed(folder):
+        manifest = json.loads((folder / ".manifest").read_text())
+        manifest["metadata"]["sequence"] += 1
+        manifest["revision"] = str(manifest["metadata"]["sequence"])
+        (folder / ".manifest").write_text(json.dumps(manifest))
+        change(folder)
+
+    return Bundle.read(worlds.variant(tmp_path / name, changed))
+
+
+def limits(folder, policy, **values):
+    path = folder / "policies" / policy / "data.json"
+    said = json.loads(path.read_text())
+    said["limits"] |= values
+    path.write_text(json.dumps(said))
+
+
+def record(root):
+    return certifying.record_of(root / "data", root / "state", worlds.binary(), root / "pins", opas=1)
+
+
+def active(root):
+    archive = record(root).archive
+    return archive.load(archive.digests()[-1])
+
+
+async def test_a_raised_limit_loosens_exactly_what_lies_between(lived, tmp_path):
+    root, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    found = await impact.impact(record(root), raised, was=active(root))
+    said = found.plain()
+    assert said["reproduced"] == said["questions"]
+    loosened = {row["entry"] for row in said["examples"] if row["direction"] == "loosened"}
+    between = set()
+    for entry in _decisions(root):
+        question = entry.content()["asked"][-1]["question"]
+        amount = question["intent"]["parameters"].get("amount", 0)
+        if question["intent"]["action"] == "refund.create" and small < amount <= small * 2:
+            between.add(entry.index)
+    by_code = found.loosened_by_code()
+    large = worlds.code("refunds.large")
+    assert set(by_code) == {large}
+    assert set(by_code[large]["entries"]) == between
+    assert loosened <= between
+    assert said["tightened"] == 0
+    rule = next(row for row in said["rules"] if row["code"] == large)
+    assert rule["was_at"] == rule["now_at"] == f"policies/refunds/refunds.rego:{_line(large)}"
+    assert "policies.refunds.limits.small" in rule["names"]
+    assert {"name": "policies.refunds.limits.small", "was": str(small), "now": str(small * 2)} in said["data"]
+    assert found.uncovered() == said["loosened"] == by_code[large]["count"]
+    assert found.uncovered([large]) == found.uncovered(["policies.refunds.limits.small"]) == 0
+    assert found.uncovered(["policies.refunds.limits.large"]) == said["loosened"]
+
+
+async def test_the_other_way_round_it_tightens_and_nothing_is_to_be_accepted(lived, tmp_path):
+    root, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    found = await impact.impact(record(root), active(root), was=raised)
+    assert found.tally.loosened == 0
+    assert found.tally.tightened > 0
+    assert found.uncovered() == 0
+
+
+async def test_beside_recorded_answers_nothing_else_is_asked(lived, tmp_path):
+    root, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    both = await impact.impact(record(root), raised, was=active(root))
+    alone = await impact.impact(record(root), raised)
+    assert alone.plain() | {"was": ""} == both.plain() | {"was": ""}
+    assert alone.was == impact.RECORDED
+
+
+async def test_a_tier_that_asks_for_fewer_people_is_looser_and_its_data_is_responsible(lived, tmp_path):
+    root, *_ = lived
+
+    def fewer(folder):
+        path = folder / "tiers" / "data.json"
+        tiers = json.loads(path.read_text())
+        for row in tiers.values():
+            if "proposer" in row["requirement"]["exclude"]:
+                row["requirement"]["all_of"] = []
+                row["warrant"]["ttl"] -= 1
+        path.write_text(json.dumps(tiers))
+
+    found = await impact.impact(record(root), built(tmp_path, "fewer", fewer), was=active(root))
+    said = found.plain()
+    assert said["loosened"] > 0
+    assert said["tightened"] > 0  # what was allowed at once got a shorter ttl
+    assert all(row["code"].startswith("tiers.") for row in said["rules"] if row["loosened"])
+
+
+async def test_a_bundle_that_answers_nothing_permits_nothing(lived, tmp_path):
+    root, *_ = lived
+
+    def broken(folder):
+        path = folder / "magistrate" / "decision" / "decision.rego"
+        path.write_text(path.read_text().replace('"standing": standing.now', '"standin": standing.now'))
+
+    found = await impact.impact(record(root), built(tmp_path, "broken", broken), was=active(root))
+    said = found.plain()
+    assert said["no_answer"] > 0
+    assert said["loosened"] == 0
+    assert any(row["now"] == "no answer" for row in said["transitions"])
+
+
+async def test_of_a_limited_comparison_the_newest_questions_are_taken(lived, tmp_path):
+    root, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    found = await impact.impact(record(root), raised, was=active(root), order=Order(limit=3))
+    assert 3 <= found.questions <= 5
+    assert all(row["entry"] > 100 for row in found.examples)
+
+
+async def test_the_summary_stays_small(lived, tmp_path):
+    root, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    found = await impact.impact(record(root), raised)
+    assert len(canonical.canonical(found.plain())) < 64 * 1024
+
+
+def _decisions(root):
+    reader = Reader(record(root).ledger)
+    try:
+        return [
+            entry
+            for start in range(0, reader.size(), 500)
+            for entry in reader.entries(start, 500)
+            if entry.kind == "decision"
+        ]
+    finally:
+        reader.close()
+
+
+def _line(code):
+    lines = (worlds.rego() / "policies" / "refunds" / "refunds.rego").read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if code in line)
+    return at + 2  # the rule stands below its METADATA
