@@ -37,7 +37,7 @@ def lay(world, raw):
     """What somebody does who may write the folder: file and index."""
     archive = world.house.sidecars.archive
     digest = canonical.digest(raw)
-    archive._path(digest).write_bytes(raw)
+    archive.path(digest).write_bytes(raw)
     index = archive._folder / "index.json"
     said = canonical.load_object(index.read_bytes())
     rows = [*said["bundles"], {"contract": 1, "digest": digest, "sequence": 2000}]
