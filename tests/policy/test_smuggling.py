@@ -360,6 +360,14 @@ async def test_an_index_that_moves_the_old_one_makes_no_room_at_its_sequence(pla
     await still_answers(place, answering)
 
 
+def test_a_sequence_stays_taken_when_its_file_cannot_be_read(place):
+    place.old.path.unlink()
+    os.mkfifo(place.old.path)
+
+    with pytest.raises(Conflict, match=r"bundle\.sequence_taken"):
+        place.archive.take(numbered(1, {"/magistrate/x.rego": b"package magistrate.x\n\nx := 1\n"}))
+
+
 async def test_an_index_that_is_a_link_is_not_followed(place, answering):
     index = place.folder / "index.json"
     index.rename(place.folder / "elsewhere.json")

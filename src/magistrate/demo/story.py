@@ -217,6 +217,8 @@ class _Story:
         people = ", ".join(self._cast.members)
         _say(f"     enrolled, each in a process with a credential of its own: {people}")
         for row in self._cast[self._auditor].do("get", path="/v1/keys")["items"]:
+            if row["role"] == "bundle":
+                continue  # an OPA that pulls lists it; nothing that is verified here is signed with it
             public = bytes.fromhex(row["public_key"])
             raw = pins.export(row["origin"], row["role"], public)
             pins.pin(self._folder / "pins", raw, canonical.digest(public))
