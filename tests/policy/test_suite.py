@@ -101,6 +101,22 @@ FAILURES = {
         "test_it if count(p.governs) > 2",
         ("count(p.governs) > 2", "> 2", "2", (), "count(p.governs) = 2", ""),
     ),
+    "a sum, in an `every` of an `every`": (
+        "test_it if {\n\tevery x in [1, 2] {\n\t\tevery y in [3, 4] {\n\t\t\tx + y < 6\n\t\t}\n\t}\n}",
+        ("x + y < 6", "< 6", "6", (), "y = 4", ""),
+    ),
+    "a path into a value": (
+        'test_it if {\n\tx := _of([1, {"b": 2}])\n\tx.amount[1].b == 3\n}',
+        ("x.amount[1].b == 3", "3", "2", ("/: expected 3, actual 2",), "x.amount[1].b = 2", ""),
+    ),
+    "a search that finds nothing": (
+        "test_it if {\n\tsome x in [1, 2]\n\tx > 3\n}",
+        ("x > 3", "> 3", "2", (), "x = 2", ""),
+    ),
+    "a builtin that says no": (
+        'test_it if {\n\tstartswith(_of("abc").amount, "b")\n}',
+        ('startswith(_of("abc").amount, "b")', "to hold", 'startswith("abc", "b") does not', (), "", ""),
+    ),
     "an object": (
         'test_it if _of({"a": 1, "b": [1, {2}], "c": 3}) == {"amount": {"a": 1, "b": [1, {4}], "d": 4}}',
         (
@@ -137,6 +153,7 @@ def test_a_failure_says_what_was_expected_and_what_came(tmp_path, binary, name):
     assert (failure.text, failure.expected, failure.actual) == (text, expected, actual)
     assert set(failure.differences) == set(differences)
     assert not fact or fact in failure.facts
+    assert len({fact.partition(" = ")[0] for fact in failure.facts}) == len(failure.facts)
     assert not because or because in failure.unmet
     assert text in (tmp_path / failure.file).read_text().splitlines()[failure.line - 1]
 

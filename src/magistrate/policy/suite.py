@@ -33,12 +33,11 @@ def outcomes(binary: Binary, folder: Path, only: str = "") -> list[Tested]:
     Raises:
         Malformed: `gate.compile` or `gate.builtin`, the folder does not compile.
     """
-    rows = _run(binary, folder, only)
+    rows = sorted(_run(binary, folder, only), key=lambda row: (row["location"]["file"], row["location"]["row"]))
     told = [row for row in rows if row.get("fail")][:TOLD]
     traced = {_name(row): row for row in _traced(binary, folder, told)}
     sources = Sources(folder)
-    found = [_tested(row, traced.get(_name(row), {}), sources) for row in rows]
-    return sorted(found, key=lambda test: (test.file, test.line))
+    return [_tested(row, traced.get(_name(row), {}), sources) for row in rows]
 
 
 def _traced(binary: Binary, folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
