@@ -70,7 +70,8 @@ def gated(binary: Binary, folder: Path, models: Models) -> tuple[bytes, BuildRep
     found = examined(binary, folder, models)
     if found.report is None:
         first, more = found.findings[0], len(found.findings) - 1
-        raise Broken(first.code, str(first).removesuffix(f" [{first.code}]") + (f" (and {more} more)" if more else ""))
+        said = str(first).removesuffix(f" [{first.code}]") + (f" (and {more} more)" if more else "")
+        raise Broken(first.code, said, hint=first.hint)
     return found.raw, found.report
 
 

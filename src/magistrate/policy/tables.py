@@ -256,7 +256,8 @@ def _row(header: list[str], cells: list[str], at: str, here: Here) -> dict[str, 
         raise Malformed("table.csv", f"{at}: {len(cells)} cells under {len(header)} columns", hint="quote a comma")
     named = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
     row: dict[str, Any] = {}
-    for name, cell in named.items():
+    for column, cell in named.items():
+        name = "proposer.id" if column == "proposer" else column
         value = _typed(name, cell, _schema(here, named.get("action", ""), name), at)
         holder, _, last = name.rpartition(".")
         inside = row
