@@ -179,6 +179,16 @@ def test_states_and_places_of_every_test(tmp_path, binary):
     ]
 
 
+def test_an_error_is_told_with_its_place_and_what_was_printed_is_kept(tmp_path, binary):
+    tests = '_y := 1 if p.governs\n\n_y := 2 if p.governs\n\ntest_it if {\n\tprint("so far")\n\t_y == 1\n}'
+
+    (outcome,) = outcomes(binary, _folder(tmp_path, tests), only="")
+
+    assert (outcome.state, outcome.failures, outcome.printed) == ("errored", (), "so far\n")
+    assert outcome.error.startswith("eval_conflict_error: ")
+    assert outcome.error.endswith("at p_test.rego:13")
+
+
 def test_only_what_matches_is_run(tmp_path, binary):
     folder = _folder(tmp_path, "test_a if true\n\ntest_b if false")
 

@@ -91,11 +91,13 @@ def _faults(trial: Trial) -> Iterator[_Fault]:
 
 def _of_test(test: Tested) -> Iterator[_Fault]:
     name = test.name.removeprefix("data.")
+    printed = tuple(f"printed   {line}" for line in test.printed.splitlines())
     if not test.failures:
-        yield _Fault("gate.test", name, test.file, test.line, ("it fails; run it alone to see how",))
+        lines = test.error.splitlines() or ["it fails; run it alone to see how"]
+        yield _Fault("gate.test", name, test.file, test.line, (*lines, *printed))
     for failure in test.failures:
         part = f"[{failure.part}]" if failure.part else ""
-        yield _Fault("gate.test", name + part, failure.file, failure.line, tuple(_told(failure)))
+        yield _Fault("gate.test", name + part, failure.file, failure.line, (*_told(failure), *printed))
 
 
 def _told(failure: Failure) -> Iterator[str]:

@@ -210,7 +210,9 @@ def _brief(value: Any) -> str:
 def _from_yaml(raw: bytes, name: str) -> _Sheet:
     value, lines = strict_yaml.load(raw, name)
     if not isinstance(value, dict) or not isinstance(value.get("cases"), list):
-        raise Malformed("table.empty", f"{name}: no list under `cases`", hint="cases:\n" + _SHAPE)
+        raise Malformed(
+            "table.empty", f"{name}: no list under `cases`", hint="cases: [" + _SHAPE.removeprefix("- ") + "]"
+        )
     if foreign := sorted(value.keys() - {"base", "cases"}):
         at = f"{name}:{lines[foreign[0],]}"
         raise Malformed("table.column", f"{at}: `{foreign[0]}`: a table holds base and cases", hint="put it under base")
