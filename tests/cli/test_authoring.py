@@ -10,9 +10,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from magistrate import cli
-from magistrate.cli import authoring, say
+from magistrate.cli import authoring, formats, say
+from magistrate.core.errors import Refused
 from magistrate.engine import installation
 from magistrate.policy.archive import Archive
+from magistrate.policy.coverage import Gap
 from tests.policy.test_gated import CASES, TESTS, _folder
 from tests.support.rego_tools import ROOT, opa
 
@@ -63,11 +65,11 @@ def test_a_failure_is_told_in_full(tmp_path, run):
         '     magistrate.decision.standing.outcome == "deny" with input as _of(99)',
         '     expected  "deny"',
         '     actual    "allow"',
-        "     hint: magistrate policy test -r 'test_a_large_one_is_not' --watch",
+        "     hint: magistrate policy test -r 'test_a_large_one_is_not$' --watch",
         f"FAIL {TABLE}:4  cases.refunds.a large one",
         "     outcome   expected ask, actual deny",
         "     facts     parameters.x = 101",
-        "     hint: magistrate policy test -r 'cases.refunds' --watch",
+        "     hint: magistrate policy test -r '^cases.refunds' --watch",
         "lines that no passed test reaches:",
         "1 of 2 tests passed, 1 of 2 cases passed",
     ):
@@ -103,6 +105,42 @@ def test_lines_that_no_test_reaches_are_listed(tmp_path, run):
     assert code == say.DONE
     assert "     policies/refunds/refunds.rego:18" in out.splitlines()
     assert "magistrate/" not in out  # not what the chosen tests lie beside
+
+
+def test_lines_that_lie_together_are_told_together():
+    gaps = [Gap(path="a.rego", first=a, last=b, kind="") for a, b in ((3, 3), (5, 6), (7, 7), (6, 6))]
+
+    assert list(formats._by_file([*gaps, Gap(path="b.rego", first=1, last=9, kind="x")])) == [
+        "     a.rego:3, 5-7",
+        "     b.rego:1-9",
+    ]
+
+
+def test_a_refusal_says_where_its_reasons_are_explained(capsys):
+    reason = {"code": "refunds.budget", "title": "Too much", "remedy": "wait", "policy": "policies.refunds"}
+
+    assert say.failed(Refused("a.b", "no", reasons=[reason])) == say.DENIED
+
+    assert "  see docs/reasons.md#refunds-budget" in capsys.readouterr().err.splitlines()
+
+
+def test_the_page_of_reasons_is_written_and_listed(tmp_path, run):
+    _folder(tmp_path)
+
+    assert run("reasons", "--out", "reasons.md")[::2] == (say.DONE, "2 codes in reasons.md\n")
+    assert [row["code"] for row in json.loads(run("reasons", "--json")[1])] == ["refunds.any", "refunds.large"]
+    assert run("reasons")[1] == Path("reasons.md").read_text()
+
+
+def test_a_new_policy_is_not_made_inside_an_installed_program(tmp_path, run, monkeypatch):
+    packed = tmp_path / "site" / "_shipped" / "rego"
+    shutil.copytree(ROOT / "rego", packed)
+    monkeypatch.setattr(authoring.shipped, "folder", lambda _: packed)
+
+    code, _, err = run("new", "x", "--action", "refund.create", "--tier", "T1")
+
+    assert code == say.USAGE
+    assert f"hint: cp -r {packed} rego" in err
 
 
 def test_json_holds_every_test_and_row(tmp_path, run):

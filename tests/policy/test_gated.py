@@ -149,6 +149,9 @@ KEPT_OUT = {
     ),
     "a code twice": ({FILE: POLICY.replace("refunds.large", "refunds.any")}, "gate.code_twice", FILE, 18),
     "a test that fails": ({TEST: TESTS.replace("_of(101)", "_of(99)")}, "gate.test", TEST, 14),
+    "a test that ends in an error": (
+        {TEST: TESTS + "\n_y := 1 if refunds.governs\n\n_y := 2 if refunds.governs\n\ntest_x if _y == 1\n"}, "gate.test", TEST, 20,
+    ),
     "a test that is skipped": ({TEST: TESTS + "\ntodo_test_x := true\n"}, "gate.test_skipped", TEST, 16),
     "no test": ({TEST: None}, "gate.no_tests", "", 0),
     "a line that no test reaches": ({FILE: POLICY + UNREACHED}, "gate.coverage", FILE, 25),

@@ -152,3 +152,16 @@ def test_nothing_is_written_before_it_was_tried(folder, binary, monkeypatch):
         made(binary, folder, _wanted())
 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_without_a_catalogue_is_no_place_for_a_policy(tmp_path, binary):
+    with pytest.raises(Malformed) as refused:
+        made(binary, tmp_path, _wanted())
+
+    assert refused.value.code == "new.folder"
+
+
+def test_nothing_is_left_beside_the_folder(folder, binary):
+    write(folder, made(binary, folder, _wanted()))
+
+    assert list(folder.parent.iterdir()) == [folder]

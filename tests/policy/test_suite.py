@@ -101,6 +101,22 @@ FAILURES = {
         "test_it if count(p.governs) > 2",
         ("count(p.governs) > 2", "> 2", "2", (), "count(p.governs) = 2", ""),
     ),
+    "a sum, in an `every` of an `every`": (
+        "test_it if {\n\tevery x in [1, 2] {\n\t\tevery y in [3, 4] {\n\t\t\tx + y < 6\n\t\t}\n\t}\n}",
+        ("x + y < 6", "< 6", "6", (), "y = 4", ""),
+    ),
+    "a path into a value": (
+        'test_it if {\n\tx := _of([1, {"b": 2}])\n\tx.amount[1].b == 3\n}',
+        ("x.amount[1].b == 3", "3", "2", ("/: expected 3, actual 2",), "x.amount[1].b = 2", ""),
+    ),
+    "a search that finds nothing": (
+        "test_it if {\n\tsome x in [1, 2]\n\tx > 3\n}",
+        ("x > 3", "> 3", "2", (), "x = 2", ""),
+    ),
+    "a builtin that says no": (
+        'test_it if {\n\tstartswith(_of("abc").amount, "b")\n}',
+        ('startswith(_of("abc").amount, "b")', "to hold", 'startswith("abc", "b") does not', (), "", ""),
+    ),
     "an object": (
         'test_it if _of({"a": 1, "b": [1, {2}], "c": 3}) == {"amount": {"a": 1, "b": [1, {4}], "d": 4}}',
         (
@@ -137,6 +153,7 @@ def test_a_failure_says_what_was_expected_and_what_came(tmp_path, binary, name):
     assert (failure.text, failure.expected, failure.actual) == (text, expected, actual)
     assert set(failure.differences) == set(differences)
     assert not fact or fact in failure.facts
+    assert len({fact.partition(" = ")[0] for fact in failure.facts}) == len(failure.facts)
     assert not because or because in failure.unmet
     assert text in (tmp_path / failure.file).read_text().splitlines()[failure.line - 1]
 
@@ -160,6 +177,16 @@ def test_states_and_places_of_every_test(tmp_path, binary):
         ("data.tests.policies.p.test_b", "failed", 13),
         ("data.tests.policies.p.todo_test_c", "skipped", 15),
     ]
+
+
+def test_an_error_is_told_with_its_place_and_what_was_printed_is_kept(tmp_path, binary):
+    tests = '_y := 1 if p.governs\n\n_y := 2 if p.governs\n\ntest_it if {\n\tprint("so far")\n\t_y == 1\n}'
+
+    (outcome,) = outcomes(binary, _folder(tmp_path, tests), only="")
+
+    assert (outcome.state, outcome.failures, outcome.printed) == ("errored", (), "so far\n")
+    assert outcome.error.startswith("eval_conflict_error: ")
+    assert outcome.error.endswith("at p_test.rego:13")
 
 
 def test_only_what_matches_is_run(tmp_path, binary):

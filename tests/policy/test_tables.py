@@ -1,6 +1,7 @@
 """Decision tables: a row names only what matters, and whatever is not what it looks like is refused with its line."""
 
 import json
+import shutil
 
 import pytest
 
@@ -161,6 +162,15 @@ def test_a_column_that_does_not_exist_is_told_with_its_neighbour(tmp_path, word,
     assert f"`{near}`" in refused.value.hint
 
 
+def test_a_sheet_names_its_proposer_with_and_without_more(tmp_path):
+    text = "name,action,target,proposer,proposer.state,proposer.roles,expect.outcome\n"
+
+    (table,) = _read(tmp_path, text + 'a,mail.send,outbound-mail,bot,quarantined,"x, y",deny\n', "cases.csv")
+
+    (proposer,) = (case.proposer for case in table.cases)
+    assert (proposer.id, proposer.state, proposer.roles) == ("bot", "quarantined", ("x", "y"))
+
+
 HEAD = "name,action,target,parameters.amount,parameters.tags,facts.refunded_today,approvals,expect.outcome,expect.reasons,expect.constraints.domains\n"
 CSV_REFUSED = {
     "semicolons": (HEAD.replace(",", ";"), "table.csv"),
@@ -270,6 +280,39 @@ def test_a_row_of_another_action_inherits_no_parameters(binary, here, tmp_path):
     (judged_row,) = _judge(binary, here, tmp_path, BASE + row)
 
     assert not any("order" in reason for reason in judged_row.spoke)
+
+
+def test_a_row_says_nothing_where_the_base_says_something(binary, here, tmp_path):
+    base = (
+        "base: {action: refund.create, target: refunds-ledger, parameters: {order: A-1, amount: 5001, currency: EUR},"
+        " approvals: [{operator: frieda, roles: [finance-lead]}], proposer: {id: bot, owner: frieda}}\ncases:\n"
+    )
+    rows = [
+        "{name: nobody counts who is the owner, expect: {outcome: ask}}",
+        "{name: another owner, proposer: {owner: olga}, expect: {outcome: allow}}",
+        "{name: and no approval, proposer: {owner: olga}, approvals: [], expect: {outcome: ask}}",
+        "{name: an inactive one, proposer: {state: suspended}, expect: {outcome: deny, reasons: [decision.proposer]}}",
+    ]
+
+    found = _judge(binary, here, tmp_path, base + "".join(f"  - {row}\n" for row in rows))
+
+    assert [(row.name, row.cells) for row in found if not row.passed] == []
+
+
+def test_another_policys_reasons_are_its_own_tables_matter(binary, here, tmp_path):
+    row = "  - {name: a, expect: {outcome: allow, reasons: [refunds.any]}}\n"
+    folder = shutil.copytree(REGO, tmp_path / "rego")
+    other = (REGO / "policies/batch/batch.rego").read_text().split("# METADATA\n# title: The batch takes long")[0]
+    other = other.replace('"batch.run"', '"refund.create"').replace(" if _seconds", "").replace("batch", "other")
+    (folder / "policies/other").mkdir()
+    (folder / "policies/other/other.rego").write_text(other.replace("import data.policies.other.limits\n", ""))
+    (folder / "policies/refunds/cases.yaml").write_text(
+        BASE + row + row.replace("name: a", "name: b").replace("any]", "any, other.any]")
+    )
+
+    rows = [(table, case) for table in tables(folder, here) if table.policy == "refunds" for case in table.cases]
+
+    assert [(judged_.name, judged_.cells) for judged_ in judged(binary, folder, here, rows) if not judged_.passed] == []
 
 
 def test_an_act_of_administration_is_an_operators_about_its_subject(binary, here, tmp_path):

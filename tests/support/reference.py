@@ -21,12 +21,12 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference.md"
 ERRORS = {
     "Malformed", "NotCanonical", "Unauthenticated", "Refused", "Absent", "Conflict", "Moved", "Unavailable", "NoAnswer",
-    "Broken", "Forged", "ProofFailed",
+    "Broken", "Forged", "ProofFailed", "finding",
 }  # fmt: skip
 STATUS = {
     "Malformed": "400", "NotCanonical": "400", "Unauthenticated": "401", "Refused": "403", "Absent": "404",
     "Conflict": "409", "Moved": "409", "Unavailable": "503", "NoAnswer": "503", "Broken": "400 or 500",
-    "Forged": "400", "ProofFailed": "400",
+    "Forged": "400", "ProofFailed": "400", "finding": "-",
 }  # fmt: skip
 CODE = re.compile(r"^[a-z_]+(\.[a-z_]+)+$")
 

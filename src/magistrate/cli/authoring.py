@@ -63,6 +63,8 @@ def new(
     Example: magistrate policy new payouts --action payout.create --new-action --target-kind ledger --tier T1
     """
     here, opa = folder(rego), find_opa()
+    if "_shipped" in here.parts:  # inside an installed program nobody writes
+        raise Malformed("input.folder", f"{here} is part of the program", hint=f"cp -r {here} rego")
     asked = _asked(name, action or [], title, tier, limit or [])
     wanted = Wanted(**asked, name=name, target_kind=target_kind, new_action=new_action)
     made = scaffold.made(opa, here, wanted)

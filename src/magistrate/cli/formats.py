@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 from magistrate import __version__
 from magistrate.cli.say import visible
 from magistrate.policy.cases import Judged
+from magistrate.policy.coverage import Gap
 from magistrate.policy.failure import Failure
 from magistrate.policy.suite import Tested
 from magistrate.policy.trial import Trial
@@ -43,14 +44,27 @@ def _text(trial: Trial, _: Path) -> str:
         lines += [f"     {visible(line)[:WIDTH]}" for line in fault.lines]
         lines += [f"     hint: {_again(fault)}", ""] if fault.code in ("gate.test", "gate.case") else [""]
     if trial.unreached:
-        lines += ["lines that no passed test reaches:", *(f"     {gap}" for gap in trial.unreached), ""]
+        lines += ["lines that no passed test reaches:", *_by_file(trial.unreached), ""]
     return "\n".join([*lines, _summary(trial)])
+
+
+def _by_file(gaps: Sequence[Gap]) -> Iterator[str]:
+    """The rows of each file, neighbours together."""
+    rows: dict[str, set[int]] = {}
+    for gap in gaps:
+        rows.setdefault(gap.path, set()).update(range(gap.first, gap.last + 1))
+    for path, missed in rows.items():
+        starts = sorted(row for row in missed if row - 1 not in missed)
+        ends = sorted(row for row in missed if row + 1 not in missed)
+        runs = (f"{a}-{b}" if b > a else str(a) for a, b in zip(starts, ends, strict=True))
+        yield f"     {path}:{', '.join(runs)}"
 
 
 def _again(fault: _Fault) -> str:
     """What runs the failed one alone, again and again."""
-    name = fault.name.rpartition(".")[2] if fault.code == "gate.test" else ".".join(fault.name.split(".")[:2])
-    return f"magistrate policy test -r '{name.partition('[')[0]}' --watch"
+    if fault.code == "gate.test":
+        return f"magistrate policy test -r '{fault.name.partition('[')[0].rpartition('.')[2]}$' --watch"
+    return f"magistrate policy test -r '^{'.'.join(fault.name.split('.')[:2])}' --watch"
 
 
 def _summary(trial: Trial) -> str:
@@ -77,11 +91,13 @@ def _faults(trial: Trial) -> Iterator[_Fault]:
 
 def _of_test(test: Tested) -> Iterator[_Fault]:
     name = test.name.removeprefix("data.")
+    printed = tuple(f"printed   {line}" for line in test.printed.splitlines())
     if not test.failures:
-        yield _Fault("gate.test", name, test.file, test.line, ("it fails; run it alone to see how",))
+        lines = test.error.splitlines() or ["it fails; run it alone to see how"]
+        yield _Fault("gate.test", name, test.file, test.line, (*lines, *printed))
     for failure in test.failures:
         part = f"[{failure.part}]" if failure.part else ""
-        yield _Fault("gate.test", name + part, failure.file, failure.line, tuple(_told(failure)))
+        yield _Fault("gate.test", name + part, failure.file, failure.line, (*_told(failure), *printed))
 
 
 def _told(failure: Failure) -> Iterator[str]:

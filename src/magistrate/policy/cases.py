@@ -74,13 +74,13 @@ def answers(binary: Binary, folder: Path, here: Here, given: Mapping[str, Mappin
 def _question(table: Table, case: Given, here: Here) -> dict[str, Any]:
     """The whole question of contract 1: the row's word, else the base's, else an ordinary one."""
     base = table.base
-    action, target = case.action or base.action or "", case.target or base.target or ""
+    action, target = str(_named(case, base, "action")), str(_named(case, base, "target"))
     row = here["catalogue"]["actions"][action]
     inherited = base.parameters if action == (base.action or action) else {}
     parameters = {**inherited, **case.parameters}
-    now = values.unix(case.now or base.now or NOON)
-    proposer = _proposer(case.proposer or base.proposer or Proposer(), administration=bool(row.get("administration")))
-    operators = case.operators if case.operators is not None else base.operators
+    now = values.unix(_named(case, base, "now") or NOON)
+    proposer = _proposer(case, base, administration=bool(row.get("administration")))
+    operators = _named(case, base, "operators")
     made = question.decision(
         ORIGIN,
         now,
@@ -88,15 +88,20 @@ def _question(table: Table, case: Given, here: Here) -> dict[str, Any]:
         proposer=proposer,
         round_=1,
         round_began=now,
-        approvals=[_approval(voice.plain(), now) for voice in case.approvals or base.approvals],
+        approvals=[_approval(voice.plain(), now) for voice in _named(case, base, "approvals")],
         facts={**_zeros(action, here), **base.facts, **case.facts},
-        counters_blind=case.blind or base.blind,
+        counters_blind=_named(case, base, "blind"),
         subject=_subject(row, parameters),
-        author=case.author or base.author,
+        author=_named(case, base, "author"),
         installation={"operators": 3 if operators is None else operators, "demo": False},
     )
     _check_writable(made, table, case)
     return made
+
+
+def _named(case: Given, base: Given, column: str) -> Any:
+    """What the row says, though it be nothing; else what the base says."""
+    return getattr(case if column in case.model_fields_set else base, column)
 
 
 def _intent(
@@ -118,12 +123,14 @@ def _intent(
         "action": action,
         "target": target,
         "parameters": parameters,
-        "claims": {"reason": case.reason or base.reason, "context": {**base.context, **case.context}},
+        "claims": {"reason": _named(case, base, "reason"), "context": {**base.context, **case.context}},
     }
 
 
-def _proposer(said: Proposer, *, administration: bool) -> dict[str, Any]:
+def _proposer(case: Given, base: Given, *, administration: bool) -> dict[str, Any]:
     """Acts of administration are proposed by an operator with a key, all else by somebody's agent."""
+    named = [given.proposer.model_dump(exclude_unset=True) for given in (base, case) if given.proposer]
+    said = Proposer.model_validate({name: value for part in named for name, value in part.items()})
     type_ = said.type or ("operator" if administration else "agent")
     agent = type_ == "agent"
     return question.actor(

@@ -79,6 +79,7 @@ def _gaps(binary: Binary, folder: Path, path: Path, report: Mapping[str, Any]) -
     name = str(path.relative_to(folder))
     if not report.get("covered") and _has_rules(binary, path):
         yield Gap(path=name, first=1, last=len(path.read_text("utf-8").splitlines()), kind="not in the report")
+        return
     for gap in report.get("not_covered", []):
         yield Gap(path=name, first=gap["start"]["row"], last=gap["end"]["row"], kind="")
 

@@ -64,15 +64,12 @@ class Sources:
     def name_at(self, location: Mapping[str, Any]) -> str:
         """The name or call that begins there, as the author wrote it."""
         text = self.at(location)
-        end = next((n for n, c in enumerate(text) if not (c.isalnum() or c in "_.")), len(text))
-        if text[end : end + 1] not in ("(", "["):
-            return text[:end]
         depth = 0
-        for n, c in enumerate(text[end:], end):
+        for n, c in enumerate(text):
+            if depth == 0 and not (c.isalnum() or c in "_.([") and (n or c != "{"):
+                return text[:n]
             depth += (c in "([{") - (c in ")]}")
-            if depth == 0:
-                return text[: n + 1]
-        return text[:end]
+        return text
 
     def _from(self, location: Mapping[str, Any]) -> list[str]:
         name, row, column = location["file"], location["row"], location["col"]
@@ -218,6 +215,7 @@ def _body(events: Sequence[Event], query: int) -> list[Mapping[str, Any]]:
 def _facts(event: Event, sources: Sources) -> Iterator[str]:
     """What the names and calls on the failing line stood for."""
     row, rows = event["Location"]["row"], event["LocalMetadata"]
+    own = {place["name"] for place in rows.values() if not place["name"].startswith("__local")}
     seen = set()
     for local in event["Locals"] or ():
         place = rows.get(local["name"], {})
@@ -226,6 +224,7 @@ def _facts(event: Event, sources: Sources) -> Iterator[str]:
         name = place["name"] if written else ""
         if not written and location.get("row") == row and location.get("file") == event["Location"]["file"]:
             name = sources.name_at(location)
+            name = "" if name in own else name  # `x` of `x + y`: the value is the sum's
         if name and name not in seen:
             seen.add(name)
             yield f"{name} = {term.text(local)}"

@@ -70,7 +70,8 @@ def gated(binary: Binary, folder: Path, models: Models) -> tuple[bytes, BuildRep
     found = examined(binary, folder, models)
     if found.report is None:
         first, more = found.findings[0], len(found.findings) - 1
-        raise Broken(first.code, str(first).removesuffix(f" [{first.code}]") + (f" (and {more} more)" if more else ""))
+        said = str(first).removesuffix(f" [{first.code}]") + (f" (and {more} more)" if more else "")
+        raise Broken(first.code, said, hint=first.hint)
     return found.raw, found.report
 
 
@@ -196,17 +197,19 @@ def _untested(tests: list[suite.Tested]) -> Iterator[Finding]:
             hint = f"magistrate policy test -r '{test.name.rpartition('.')[2]}$'"
             for failure in test.failures or (None,):
                 line, file = (failure.line, failure.file) if failure else (test.line, test.file)
-                yield finding("gate.test", f"{name} fails{_briefly(failure)}", file=file, line=line, hint=hint)
+                said = f"{name} fails{_briefly(failure, test.error)}"
+                yield finding("gate.test", said, file=file, line=line, hint=hint)
         if test.state == "skipped":
             yield finding("gate.test_skipped", f"{name} is skipped", file=test.file, line=test.line)
 
 
-def _briefly(failure: Failure | None) -> str:
-    """What a test expected and got, short enough for one line."""
-    if failure is None:
-        return ""
-    said = "; ".join(failure.differences) or f"expected {failure.expected}, actual {failure.actual}"
-    return ": " + (said if len(said) <= BRIEF else said[: BRIEF - 1] + "…")
+def _briefly(failure: Failure | None, error: str) -> str:
+    """What a test expected and got, or the error it ended in, short enough for one line."""
+    said = " ".join(error.split())
+    if failure is not None:
+        said = "; ".join(failure.differences) or f"expected {failure.expected}, actual {failure.actual}"
+    said = said if len(said) <= BRIEF else said[: BRIEF - 1] + "…"
+    return f": {said}" if said else ""
 
 
 def _unreached(gap: coverage.Gap) -> Finding:

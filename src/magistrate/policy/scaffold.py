@@ -77,15 +77,14 @@ def _shared(binary: Binary, folder: Path, wanted: Wanted) -> list[str]:
 
 
 def write(folder: Path, what: Made) -> None:
-    """Write the files; those of the new policy appear at once."""
+    """Write the files; those of the new policy appear at once, and what a killed attempt leaves is no part of it."""
     own = {name: text for name, text in what.files.items() if name != CATALOGUE}
-    home = Path(next(iter(own))).parent
-    part = folder / home.with_name(f".{home.name}.part")
-    part.mkdir(parents=True)
-    for name, text in own.items():
-        (part / Path(name).name).write_text(text, "utf-8")
-    _write(folder, {name: text for name, text in what.files.items() if name == CATALOGUE})
-    part.rename(folder / home)
+    home = folder / Path(next(iter(own))).parent
+    with tempfile.TemporaryDirectory(prefix=".magistrate-new-", dir=folder.resolve().parent) as beside:
+        part = Path(beside) / home.name
+        _write(part, {Path(name).name: text for name, text in own.items()})
+        _write(folder, {name: text for name, text in what.files.items() if name == CATALOGUE})
+        part.rename(home)
 
 
 # -- what the author may say -----------------------------------------------------------------------------------------
@@ -93,6 +92,8 @@ def write(folder: Path, what: Made) -> None:
 
 def _check(folder: Path, wanted: Wanted, here: Mapping[str, Any]) -> None:
     """Each word of the author's, held against the folder."""
+    if missing := sorted({"catalogue", "tiers"} - here.keys()):
+        raise Malformed("new.folder", f"{folder} holds no {missing[0]}", hint="magistrate policy new NAME --rego rego")
     if not NAME.fullmatch(wanted.name) or wanted.name in KEYWORDS:
         near_ = re.sub(r"[^a-z0-9_]+", "_", wanted.name.lower()).strip("_0123456789")
         hint = f"magistrate policy new {near_ if NAME.fullmatch(near_) and near_ not in KEYWORDS else 'payouts'}"
@@ -212,7 +213,7 @@ def _parameters(action: str, wanted: Wanted, here: Mapping[str, Any]) -> dict[st
     """Parameters that the action's row takes, where they can be thought of; each limit at its edge."""
     schema = here["catalogue"]["actions"][action]["parameters"]
     return {
-        name: wanted.limits[name] if name in wanted.limits else _sample(schema["properties"][name])
+        name: wanted.limits[name] if name in wanted.limits else _sample(schema.get("properties", {}).get(name, {}))
         for name in schema.get("required", ())
     } | dict(wanted.limits)
 

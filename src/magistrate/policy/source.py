@@ -62,21 +62,21 @@ def data(folder: Path) -> dict[str, Any]:
     for path in sorted(folder.rglob("data.json")):
         name = path.relative_to(folder)
         try:
-            value: Any = canonical.load(path.read_bytes(), limit=MAX_DATA, depth=canonical.MAX_DEPTH_RECORD)
-            for part in reversed(name.parent.parts):
-                value = {part: value}
-            _merge(whole, value)
-        except (Malformed, TypeError) as error:
-            raise Malformed("gate.data_file", f"{name}: {getattr(error, 'detail', 'no object')}") from None
+            value = canonical.load_object(path.read_bytes(), limit=MAX_DATA, depth=canonical.MAX_DEPTH_RECORD)
+        except Malformed as error:
+            raise Malformed("gate.data_file", f"{name}: {error.detail}") from None
+        for part in reversed(name.parent.parts):
+            value = {part: value}
+        _merge(whole, value, str(name))
     return whole
 
 
-def _merge(whole: dict[str, Any], more: dict[str, Any]) -> None:
+def _merge(whole: dict[str, Any], more: dict[str, Any], name: str) -> None:
     for key, value in more.items():
         if isinstance(value, dict) and isinstance(whole.get(key), dict):
-            _merge(whole[key], value)
+            _merge(whole[key], value, name)
         elif key in whole:
-            raise TypeError
+            raise Malformed("gate.data_file", f"{name}: another file says `{key}` too")
         else:
             whole[key] = value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ class Tested(Document):
     state: Literal["passed", "failed", "errored", "skipped"]
     seconds: float
     failures: tuple[Failure, ...]
+    error: str  # of a test that ended in one: OPA's words and the place
+    printed: str  # what its `print` calls said
 
 
 def outcomes(binary: Binary, folder: Path, only: str = "") -> list[Tested]:
@@ -33,12 +36,11 @@ def outcomes(binary: Binary, folder: Path, only: str = "") -> list[Tested]:
     Raises:
         Malformed: `gate.compile` or `gate.builtin`, the folder does not compile.
     """
-    rows = _run(binary, folder, only)
+    rows = sorted(_run(binary, folder, only), key=lambda row: (row["location"]["file"], row["location"]["row"]))
     told = [row for row in rows if row.get("fail")][:TOLD]
     traced = {_name(row): row for row in _traced(binary, folder, told)}
     sources = Sources(folder)
-    found = [_tested(row, traced.get(_name(row), {}), sources) for row in rows]
-    return sorted(found, key=lambda test: (test.file, test.line))
+    return [_tested(row, traced.get(_name(row), {}), sources) for row in rows]
 
 
 def _traced(binary: Binary, folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -78,4 +80,16 @@ def _tested(row: Mapping[str, Any], traced: Mapping[str, Any], sources: Sources)
         state=state,
         seconds=row["duration"] / 1e9,
         failures=tuple(read(traced.get("trace") or (), sources, parts)) if traced else (),
+        error=_error(row.get("error") or {}),
+        printed=base64.b64decode(row.get("output") or "").decode("utf-8", "replace"),
     )
+
+
+def _error(said: Mapping[str, Any]) -> str:
+    """OPA's words for an error, and where it was."""
+    if not said:
+        return ""
+    places = [said.get("location"), *(frame.get("location") for frame in said.get("stack_trace") or ())]
+    place: Mapping[str, Any] = next(filter(None, places), {})
+    where = f" at {place['file']}:{place['row']}" if place.get("file") else ""
+    return f"{said.get('code', '')}: {said.get('message', '')}{where}"

@@ -210,7 +210,9 @@ def _brief(value: Any) -> str:
 def _from_yaml(raw: bytes, name: str) -> _Sheet:
     value, lines = strict_yaml.load(raw, name)
     if not isinstance(value, dict) or not isinstance(value.get("cases"), list):
-        raise Malformed("table.empty", f"{name}: no list under `cases`", hint="cases:\n" + _SHAPE)
+        raise Malformed(
+            "table.empty", f"{name}: no list under `cases`", hint="cases: [" + _SHAPE.removeprefix("- ") + "]"
+        )
     if foreign := sorted(value.keys() - {"base", "cases"}):
         at = f"{name}:{lines[foreign[0],]}"
         raise Malformed("table.column", f"{at}: `{foreign[0]}`: a table holds base and cases", hint="put it under base")
@@ -256,7 +258,8 @@ def _row(header: list[str], cells: list[str], at: str, here: Here) -> dict[str, 
         raise Malformed("table.csv", f"{at}: {len(cells)} cells under {len(header)} columns", hint="quote a comma")
     named = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
     row: dict[str, Any] = {}
-    for name, cell in named.items():
+    for column, cell in named.items():
+        name = "proposer.id" if column == "proposer" else column
         value = _typed(name, cell, _schema(here, named.get("action", ""), name), at)
         holder, _, last = name.rpartition(".")
         inside = row
