@@ -10,14 +10,22 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from magistrate.core import canonical
 from magistrate.core.entry import MAX_BODY, Entry, body_commit
 from magistrate.core.errors import Broken, MagistrateError, Malformed
-from magistrate.core.replay import Difference, Finding, Recorded, difference, recorded, restorations
+from magistrate.core.replay import (
+    Difference,
+    Finding,
+    Recorded,
+    difference,
+    differences,
+    recorded,
+    restorations,
+)
 from magistrate.core.values import thaw
 from magistrate.policy.batches import Said
 from magistrate.policy.bundle import Bundle
@@ -56,26 +64,40 @@ async def where(
 
 async def _answers(entry: Entry, rows: Sequence[Recorded], ask: Ask) -> Finding | None:
     """The body with the answers its questions get now is the committed one: nothing but answers was changed."""
-    if not rows:
-        return None
-    body = copy.deepcopy(entry.content())
-    wrong: list[tuple[Recorded, Difference]] = []
+    told: dict[int, dict[str, Any]] = {}
     for row in rows:
         said = await ask(row)
         if not isinstance(said, dict):
             return None
-        found = difference(said, row.answer)
-        if found is not None:
-            wrong.append((row, found))
-            body["asked"][row.place]["answer"] = said
-    if not wrong or not _committed(entry, canonical.canonical(body)):
+        told[row.place] = said
+    for restored in _restored(entry, told) if told else ():
+        if _committed(entry, canonical.canonical(restored)):
+            return _answer(entry, restored, rows)
+    return None
+
+
+def _restored(entry: Entry, told: Mapping[int, dict[str, Any]]) -> Iterator[Any]:
+    """The body with these answers; then also with what else an entry keeps of the last of them."""
+    body = copy.deepcopy(entry.content())
+    for place, said in told.items():
+        body["asked"][place]["answer"] = said
+    yield body
+    last = told[max(told)]
+    body = copy.deepcopy(body)
+    for kept in (body, *(part for part in body.values() if isinstance(part, dict))):
+        kept.update({name: value for name, value in last.items() if name in kept})
+    yield body
+
+
+def _answer(entry: Entry, restored: Any, rows: Sequence[Recorded]) -> Finding | None:
+    changed = list(differences(restored, entry.content()))
+    if not changed:
         return None
-    row, found = wrong[0]
-    pointer = f"{row.pointer}/answer{found.pointer}"
+    first = next((one for one in changed if _part(one.pointer) == "answer"), changed[0])
+    document = next((row.document for row in rows if first.pointer.startswith(row.pointer)), rows[-1].document)
     detail = "the stored answer was changed; the one committed to is known again"
-    return Finding(
-        "replay.answer_changed", entry.index, row.leaf, row.document, detail, pointer, found.recorded, found.now
-    )
+    where_ = (first.pointer, first.recorded, first.now)
+    return Finding("replay.answer_changed", entry.index, entry.leaf_digest, document, detail, *where_)
 
 
 def _committed(entry: Entry, body: bytes) -> bool:
