@@ -177,6 +177,25 @@ def test_a_loosening_is_exit_5_until_it_is_accepted_by_name(root, capsys, monkey
     assert json.loads(said.out)["tightened"] == 1
 
 
+def test_another_opa_is_a_finding_unless_it_was_named_on_purpose(root, capsys, monkeypatch):
+    other = shutil.copy(real.binary().path, root / "opa")
+    with other.open("ab") as file:
+        file.write(b"\0")
+    code, said = run(capsys, monkeypatch, "replay", "--opa", str(other), "--json")
+    assert code == say.DONE, said.err
+    made = json.loads(said.out)
+    assert "other-opa" in made["checked"]
+    assert made["opa"]["sha256"] != f"sha256:{real.binary().sha256}"
+    monkeypatch.setenv("MAGISTRATE_OPA", str(other))
+    monkeypatch.setenv("MAGISTRATE_OPA_SHA256", made["opa"]["sha256"])
+    code, said = run(capsys, monkeypatch, "replay", "--json")
+    assert code == say.FAILED
+    counts = json.loads(said.out)["counts"]
+    assert counts["findings"] == {"replay.opa_binary": counts["questions"]}
+    code, said = run(capsys, monkeypatch, "replay", "--opa", "0.0.1")
+    assert (code, "[opa.missing]" in said.err) == (say.AWAY, True)
+
+
 def examples():
     """The commands of the page that need no service."""
     blocks = re.findall(r"```sh\n(.+?)```", PAGE.read_text(), re.DOTALL)

@@ -42,14 +42,14 @@ def kept_rows(entry: Entry) -> list[Recorded]:
 
 
 async def where(
-    entry: Entry, broken: Broken, rows: Sequence[Recorded], chain: Sequence[Entry], ask: Ask, *, search: bool
+    entry: Entry, broken: Broken, rows: Sequence[Recorded], intent: Entry | None, ask: Ask, *, search: bool
 ) -> Finding:
     """What was changed in an entry that does not hold together; `search` for one byte, which takes seconds."""
     leaf = entry.leaf_digest
     if broken.code != "ledger.body" or entry.body is None or entry.salt is None:
         return Finding("replay.header_changed", entry.index, leaf, "", broken.detail)
     # 1. only answers: the bundle gives them back. 2. the intent: it stands in an entry of its own as well
-    found = await _answers(entry, rows, ask) or _intents(entry, rows, chain)
+    found = await _answers(entry, rows, ask) or _intents(entry, rows, intent)
     if found is not None:
         return found
     # 3. one byte
@@ -124,9 +124,8 @@ def _byte(entry: Entry, restored: bytes, rows: Sequence[Recorded]) -> Finding:
     return Finding(f"replay.{code}_changed", entry.index, entry.leaf_digest, document, detail, pointer, recorded_, now)
 
 
-def _intents(entry: Entry, rows: Sequence[Recorded], chain: Sequence[Entry]) -> Finding | None:
+def _intents(entry: Entry, rows: Sequence[Recorded], intent: Entry | None) -> Finding | None:
     """Where a question's intent is not the one its chain began with."""
-    intent = next((one for one in chain if one.kind == "intent" and not one.erased), None)
     for row in rows:
         if intent is None or "intent" not in row.question:
             continue
