@@ -296,6 +296,18 @@ async def test_a_changed_answer_is_found_and_given_back(root):
     assert (json.loads(found.recorded), json.loads(found.now)) == (recorded, "allow")
 
 
+@pytest.mark.parametrize("copies_only", [False, True])
+async def test_every_copy_of_an_answer_changed_is_a_changed_answer_too(root, copies_only):
+    seq, _, _, said = decided(root, "deny")
+    said["standing"]["outcome"] = "allow"
+    if not copies_only:
+        said["asked"][0]["answer"]["standing"]["outcome"] = "allow"
+    put_body(root, seq, canonical.canonical(said))
+    found = only(await replay(root), "replay.answer_changed")
+    assert found.pointer == ("/standing/outcome" if copies_only else "/asked/0/answer/standing/outcome")
+    assert (found.entry, found.recorded, found.now) == (seq, '"deny"', '"allow"')
+
+
 async def test_a_changed_header_is_found(root):
     seq, header, *_ = decided(root, "allow")
     conn = ledger(root)

@@ -107,13 +107,13 @@ async def test_documents_keep_their_order_and_one_that_the_bundle_has_not_is_und
 async def test_an_error_hurts_only_its_own_question(odd, monkeypatch):
     many, _ = odd
     asked = []
-    ask_many = batches.Choir.ask_many
+    ask_many = batches.ReplaySidecar.ask_many
 
     async def counted(self, questions):
         asked.append(len(questions))
         return await ask_many(self, questions)
 
-    monkeypatch.setattr(batches.Choir, "ask_many", counted)
+    monkeypatch.setattr(batches.ReplaySidecar, "ask_many", counted)
     good = ("decision", b'{"echo":1,"kind":"echo"}')
     bad = ("decision", b'{"echo":"x","kind":"error"}')
     answers = await many.ask([*[good] * 20, bad, *[good] * 11])
@@ -142,7 +142,7 @@ async def test_a_question_of_any_size_that_may_be_asked_is_asked(odd):
 async def test_a_restarted_opa_is_asked_again(odd):
     many, _ = odd
     good = ("decision", b'{"echo":1,"kind":"echo"}')
-    await many._choirs[0].restart()
+    await many._sidecars[0].restart()
     assert (await many.ask([good] * 3))[2]["echo"] == 1
 
 
@@ -151,9 +151,9 @@ async def test_the_path_of_a_replay_is_closed_on_a_live_sidecar_and_nothing_else
     with pytest.raises(NoAnswer) as no:
         await alone._line.ask_many(b'{"decision":[]}')
     assert no.value.code == "opa.unauthorized"
-    status, _ = await many._choirs[0]._line._client._post(_url("/v1/data/canaries"), b'{"input":{}}')
+    status, _ = await many._sidecars[0]._line._client._post(_url("/v1/data/canaries"), b'{"input":{}}')
     assert status == 401
-    status, _ = await many._choirs[0]._line._client._post(_url("/v1/data/magistrate_replay/answers"), b'{"input":{}}')
+    status, _ = await many._sidecars[0]._line._client._post(_url("/v1/data/magistrate_replay/answers"), b'{"input":{}}')
     assert status == 401  # not strict, without provenance
 
 

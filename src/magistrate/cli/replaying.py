@@ -20,7 +20,7 @@ from magistrate.core.errors import Absent, MagistrateError, Malformed
 from magistrate.core.replay import FINDINGS, Finding
 from magistrate.core.values import moment, unix
 from magistrate.policy.archive import Archive
-from magistrate.policy.binary import Binary
+from magistrate.policy.binary import Binary, other
 from magistrate.policy.bundle import Bundle
 
 Since = Annotated[str, typer.Option(help="From this time on: 2026-03-25T14:00:00Z, or 7d, 24h, 30m ago.")]
@@ -42,6 +42,7 @@ def replay(
     out: Annotated[Path | None, typer.Option(help="Write the signed certificate to this file.")] = None,
     verify: Annotated[Path | None, typer.Option(help="Check this certificate instead: file and pinned key.")] = None,
     zone: Annotated[str, typer.Option("--tz", help="Give OPA this time zone, and no zone database.")] = "",
+    opa: Annotated[str, typer.Option(help="Ask this other OPA (path, or version kept) before you upgrade.")] = "",
     keys: Pins = None,
     as_json: Json = False,
 ) -> None:
@@ -58,8 +59,10 @@ def replay(
     pinned = keys or places.configuration() / "pins"
     if verify is not None:
         raise typer.Exit(_verified(verify, pinned, as_json=as_json))
-    folder, binary, now = data or places.data(), find_opa(), int(time.time())
+    folder, now = data or places.data(), int(time.time())
+    binary = other(places.cache(), opa) if opa else find_opa()
     order = Order(
+        upgrade=bool(opa),
         since=time_of(since, now),
         until=time_of(until, now),
         limit=limit,

@@ -188,10 +188,11 @@ class History:
             path = self._reader.consistency(self._end, head.size)
             verify_consistency(self._end, self._frontier.root(), head.size, bytes.fromhex(head.root), path)
 
-    def chain(self, entry: Entry) -> list[Entry]:
-        """The entries of the chain this one belongs to."""
+    def intent_of(self, entry: Entry) -> Entry | None:
+        """The intent that the chain of an entry began with; None where there is none, or it was erased."""
         name = self._reader.chain_of(entry.index)
-        return self._reader.entries(0, 1000, chain=name) if name else []
+        found = self._reader.entries(0, 1, chain=name, kind="intent") if name else []
+        return found[0] if found and not found[0].erased else None
 
     def _lost(self, found: int) -> None:
         self.findings.append(Finding("replay.tree_changed", self._next, "", "", f"entries are missing before {found}"))

@@ -11,6 +11,7 @@ Each way to fail is a finding with its own code. Nothing is written but the stat
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ KEPT: Final = 20  # findings told one by one; all are counted
 SEARCHES: Final = 3  # changed entries in which one changed byte is looked for
 SAVE_SECONDS: Final = 5.0
 TELL_SECONDS: Final = 0.5
+_ENTRY: Final = re.compile(r"entry ([0-9]{1,15})\b")
 LOCATED: Final = frozenset(
     {
         "replay.input_changed",
@@ -65,6 +67,7 @@ class Order:
     until: int = 0
     limit: int = 0
     candidate: Bundle | None = None  # asked instead of each recorded bundle
+    upgrade: bool = False  # the OPA that is asked is meant to be another one than the record's
     zone: str = ""  # the time zone OPA is given, with a database that is not there; "": UTC
 
     def plain(self, binary: Binary) -> dict[str, str]:
@@ -75,6 +78,7 @@ class Order:
             "limit": str(self.limit),
             "bundle": self.candidate.digest if self.candidate else "",
             "zone": self.zone,
+            "upgrade": str(self.upgrade),
             "opa": binary.sha256,
         }
 
@@ -197,7 +201,8 @@ class _Run:
         """A ledger that does not agree with itself is a finding, unless it was found already where and why."""
         fault = self._head.fault
         if fault is not None and not LOCATED & self._counted.keys():
-            self._find(Finding(fault.code, 0, "", "", fault.detail))
+            said = _ENTRY.search(fault.detail)
+            self._find(Finding(fault.code, int(said[1]) if said else 0, "", "", fault.detail))
         if not self._questions:
             self._find(Finding("replay.nothing_asked", self._first, "", "", "no question lies in this range"))
 
@@ -211,9 +216,8 @@ class _Run:
         if broken is not None:
             rows = tampering.kept_rows(entry)
             self._questions += max(1, len(rows))
-            chain = await asyncio.to_thread(history.chain, entry)
             search, self._searches = self._searches > 0, self._searches - 1
-            self._find(await tampering.where(entry, broken, rows, chain, self._alone, search=search))
+            self._find(await tampering.where(entry, broken, rows, history.intent_of(entry), self._alone, search=search))
             return
         if entry.erased:
             if entry.kind not in NEVER_ASKED:
@@ -281,6 +285,8 @@ class _Run:
             return
         self._identical += 1
         binary = self._record.binary
+        if self._order.upgrade:
+            return
         if row.version != binary.version:
             detail = f"OPA {row.version[:40]} answered then, {binary.version} now; the answer is the same"
             self._find(_about(row, "replay.opa_version", detail))
@@ -341,7 +347,7 @@ class _Run:
             "bundle": order.candidate.digest if order.candidate else "",
             "opa": {"version": binary.version, "sha256": f"sha256:{binary.sha256}"},
             "zone": order.zone or "UTC",
-            "checked": [*head.checked, "entries", "bundles", "answers"],
+            "checked": [*head.checked, "entries", "bundles", "answers", *(["other-opa"] if order.upgrade else [])],
             "counts": {
                 "entries": self._entries,
                 "questions": self._questions,

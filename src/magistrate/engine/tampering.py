@@ -10,14 +10,22 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from magistrate.core import canonical
 from magistrate.core.entry import MAX_BODY, Entry, body_commit
 from magistrate.core.errors import Broken, MagistrateError, Malformed
-from magistrate.core.replay import Difference, Finding, Recorded, difference, recorded, restorations
+from magistrate.core.replay import (
+    Difference,
+    Finding,
+    Recorded,
+    difference,
+    differences,
+    recorded,
+    restorations,
+)
 from magistrate.core.values import thaw
 from magistrate.policy.batches import Said
 from magistrate.policy.bundle import Bundle
@@ -34,14 +42,14 @@ def kept_rows(entry: Entry) -> list[Recorded]:
 
 
 async def where(
-    entry: Entry, broken: Broken, rows: Sequence[Recorded], chain: Sequence[Entry], ask: Ask, *, search: bool
+    entry: Entry, broken: Broken, rows: Sequence[Recorded], intent: Entry | None, ask: Ask, *, search: bool
 ) -> Finding:
     """What was changed in an entry that does not hold together; `search` for one byte, which takes seconds."""
     leaf = entry.leaf_digest
     if broken.code != "ledger.body" or entry.body is None or entry.salt is None:
         return Finding("replay.header_changed", entry.index, leaf, "", broken.detail)
     # 1. only answers: the bundle gives them back. 2. the intent: it stands in an entry of its own as well
-    found = await _answers(entry, rows, ask) or _intents(entry, rows, chain)
+    found = await _answers(entry, rows, ask) or _intents(entry, rows, intent)
     if found is not None:
         return found
     # 3. one byte
@@ -56,26 +64,40 @@ async def where(
 
 async def _answers(entry: Entry, rows: Sequence[Recorded], ask: Ask) -> Finding | None:
     """The body with the answers its questions get now is the committed one: nothing but answers was changed."""
-    if not rows:
-        return None
-    body = copy.deepcopy(entry.content())
-    wrong: list[tuple[Recorded, Difference]] = []
+    told: dict[int, dict[str, Any]] = {}
     for row in rows:
         said = await ask(row)
         if not isinstance(said, dict):
             return None
-        found = difference(said, row.answer)
-        if found is not None:
-            wrong.append((row, found))
-            body["asked"][row.place]["answer"] = said
-    if not wrong or not _committed(entry, canonical.canonical(body)):
+        told[row.place] = said
+    for restored in _restored(entry, told) if told else ():
+        if _committed(entry, canonical.canonical(restored)):
+            return _answer(entry, restored, rows)
+    return None
+
+
+def _restored(entry: Entry, told: Mapping[int, dict[str, Any]]) -> Iterator[Any]:
+    """The body with these answers; then also with what else an entry keeps of the last of them."""
+    body = copy.deepcopy(entry.content())
+    for place, said in told.items():
+        body["asked"][place]["answer"] = said
+    yield body
+    last = told[max(told)]
+    body = copy.deepcopy(body)
+    for kept in (body, *(part for part in body.values() if isinstance(part, dict))):
+        kept.update({name: value for name, value in last.items() if name in kept})
+    yield body
+
+
+def _answer(entry: Entry, restored: Any, rows: Sequence[Recorded]) -> Finding | None:
+    changed = list(differences(restored, entry.content()))
+    if not changed:
         return None
-    row, found = wrong[0]
-    pointer = f"{row.pointer}/answer{found.pointer}"
+    first = next((one for one in changed if _part(one.pointer) == "answer"), changed[0])
+    document = next((row.document for row in rows if first.pointer.startswith(row.pointer)), rows[-1].document)
     detail = "the stored answer was changed; the one committed to is known again"
-    return Finding(
-        "replay.answer_changed", entry.index, row.leaf, row.document, detail, pointer, found.recorded, found.now
-    )
+    where_ = (first.pointer, first.recorded, first.now)
+    return Finding("replay.answer_changed", entry.index, entry.leaf_digest, document, detail, *where_)
 
 
 def _committed(entry: Entry, body: bytes) -> bool:
@@ -102,9 +124,8 @@ def _byte(entry: Entry, restored: bytes, rows: Sequence[Recorded]) -> Finding:
     return Finding(f"replay.{code}_changed", entry.index, entry.leaf_digest, document, detail, pointer, recorded_, now)
 
 
-def _intents(entry: Entry, rows: Sequence[Recorded], chain: Sequence[Entry]) -> Finding | None:
+def _intents(entry: Entry, rows: Sequence[Recorded], intent: Entry | None) -> Finding | None:
     """Where a question's intent is not the one its chain began with."""
-    intent = next((one for one in chain if one.kind == "intent" and not one.erased), None)
     for row in rows:
         if intent is None or "intent" not in row.question:
             continue

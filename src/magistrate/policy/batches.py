@@ -51,7 +51,7 @@ Question: TypeAlias = tuple[str, bytes]  # document, canonical bytes
 Said: TypeAlias = "dict[str, Any] | NoAnswer"
 
 
-class Choir(Sidecar):
+class ReplaySidecar(Sidecar):
     """A sidecar that also takes many questions at once. It is given memory instead of collecting garbage often."""
 
     nested = _NESTED
@@ -102,18 +102,18 @@ class Batches:
     ) -> None:
         """`opas`: how many, one for each core (at most four) when 0. `environment` is added to OPA's own: its zone."""
         count = opas or min(4, len(os.sched_getaffinity(0)))
-        self._choirs = [Choir(binary, bundle, environment=environment) for _ in range(count)]
-        self._free: asyncio.Queue[Choir] = asyncio.Queue()
+        self._sidecars = [ReplaySidecar(binary, bundle, environment=environment) for _ in range(count)]
+        self._free: asyncio.Queue[ReplaySidecar] = asyncio.Queue()
 
     @property
     def wide(self) -> int:
         """How many batches may be on their way at once."""
-        return _AHEAD * len(self._choirs)
+        return _AHEAD * len(self._sidecars)
 
     @property
     def pids(self) -> list[int]:
         """The processes of these OPAs."""
-        return [choir.pid for choir in self._choirs]
+        return [sidecar.pid for sidecar in self._sidecars]
 
     async def start(self) -> None:
         """Return when every OPA answers.
@@ -123,49 +123,49 @@ class Batches:
         """
         try:
             async with asyncio.TaskGroup() as starts:
-                for choir in self._choirs:
-                    starts.create_task(choir.start())
+                for sidecar in self._sidecars:
+                    starts.create_task(sidecar.start())
         except BaseExceptionGroup as failed:
             await self.stop()
             raise failed.exceptions[0] from None
-        for choir in self._choirs * _AHEAD:
-            self._free.put_nowait(choir)
+        for sidecar in self._sidecars * _AHEAD:
+            self._free.put_nowait(sidecar)
 
     async def stop(self) -> None:
         """End them all."""
-        await asyncio.gather(*(choir.stop() for choir in self._choirs))
+        await asyncio.gather(*(sidecar.stop() for sidecar in self._sidecars))
 
     async def ask(self, questions: Sequence[Question]) -> list[Said]:
         """The answer to each question, or the reason why it has none, as if each had been asked alone.
 
         At most `MOST` questions of at most `MOST_BYTES` together go well; one of any size always does.
         """
-        choir = await self._free.get()
+        sidecar = await self._free.get()
         try:
-            return await _asked(choir, questions)
+            return await _asked(sidecar, questions)
         finally:
-            self._free.put_nowait(choir)
+            self._free.put_nowait(sidecar)
 
 
-async def _asked(choir: Choir, questions: Sequence[Question]) -> list[Said]:
+async def _asked(sidecar: ReplaySidecar, questions: Sequence[Question]) -> list[Said]:
     if len(questions) == 1:
-        return [await _alone(choir, *questions[0])]
+        return [await _alone(sidecar, *questions[0])]
     try:
-        said = await choir.ask_many(questions)
+        said = await sidecar.ask_many(questions)
     except NoAnswer:
         half = len(questions) // 2
-        return [*await _asked(choir, questions[:half]), *await _asked(choir, questions[half:])]
+        return [*await _asked(sidecar, questions[:half]), *await _asked(sidecar, questions[half:])]
     return [
-        one[0] if len(one) == 1 and isinstance(one[0], dict) else await _alone(choir, *question)
+        one[0] if len(one) == 1 and isinstance(one[0], dict) else await _alone(sidecar, *question)
         for one, question in zip(said, questions, strict=True)
     ]
 
 
-async def _alone(choir: Choir, document: str, question: bytes) -> Said:
+async def _alone(sidecar: ReplaySidecar, document: str, question: bytes) -> Said:
     """One question the ordinary way: what it says here is what counts."""
     for attempt in range(1, TRIES + 1):
         try:
-            return (await choir.ask(document, question)).value
+            return (await sidecar.ask(document, question)).value
         except NoAnswer as none:
             if none.code not in SILENCE or attempt == TRIES:
                 return none

@@ -94,6 +94,20 @@ def find(
     raise Unavailable("opa.missing", f"no OPA {PINNED}: {'; '.join(reasons)}", hint=INSTALL)
 
 
+def other(cache: Path, said: str) -> Binary:
+    """An OPA that decides nothing here, to replay history on before it is accepted: by its path, or by a version kept.
+
+    Raises:
+        Unavailable: `opa.missing`, no such file, or it is no OPA that runs here.
+    """
+    kept = cache / "opa" / said / "opa"
+    path = kept if kept.is_file() else Path(said)
+    if not path.is_file():
+        raise Unavailable("opa.missing", f"no OPA lies at {path}", hint=f"put it at {kept}, or name its path")
+    path = path.resolve()
+    return Binary(path, version_of(path), sha256_of(path), "setting")
+
+
 def install(
     cache: Path,
     *,

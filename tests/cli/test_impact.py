@@ -1,0 +1,179 @@
+"""The forms of an impact: each tells loosened from tightened, and the record's own words are never markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from magistrate.cli import impact
+
+HOSTILE = "<script>alert(1)</script> | [x](http://evil) `rm` \x1b[31m\u202e\n# head"
+NONE = {"loosened": 0, "tightened": 0, "other": 0}
+
+
+def said(**other):
+    loose, tight = {**NONE, "loosened": 2}, {**NONE, "tightened": 3}
+    return {
+        "was": "sha256:" + "a" * 64,
+        "now": "sha256:" + "b" * 64,
+        "questions": 12,
+        "reproduced": 12,
+        "same": 7,
+        "no_answer": 0,
+        "loosened": 2,
+        "tightened": 3,
+        "other": 0,
+        "uncovered": 2,
+        "accepted": [],
+        "skipped": {"erased": 1},
+        "transitions": [
+            {"document": "decision", "was": "ask X1", "now": "allow X0", **loose},
+            {"document": "decision", "was": "allow X0", "now": "deny", **tight},
+        ],
+        "unmoved": [{"document": "decision", "answer": "deny", "count": 7}],
+        "rules": [
+            {
+                "code": "a.large",
+                "policy": "policies.a",
+                "title": HOSTILE,
+                "was_at": "policies/a/a.rego:5",
+                "now_at": "",
+                "names": ["a.large", "policies.a.limits.small"],
+                **loose,
+            },
+            {
+                "code": "b.new",
+                "policy": "policies.b",
+                "title": "New",
+                "was_at": "",
+                "now_at": "policies/b/b.rego:9",
+                "names": ["b.new"],
+                **tight,
+            },
+            {
+                "code": "tiers.X0.warrant.ttl",
+                "policy": "",
+                "title": "",
+                "was_at": "",
+                "now_at": "",
+                "names": ["tiers.X0.warrant.ttl"],
+                **tight,
+            },
+        ],
+        "data": [{"name": "policies.a.limits.small", "was": "5", "now": "10"}],
+        "agents": [{"agent": HOSTILE, **loose}],
+        "actions": [{"action": "a.do", **loose}],
+        "heat": [
+            {"action": "a.do", "was": "ask X1", "now": "allow X0", **loose},
+            {"action": HOSTILE, "was": "allow X0", "now": "deny", **tight},
+        ],
+        "examples": [
+            {
+                "entry": 7,
+                "leaf": "sha256:c",
+                "intent_id": "int-7",
+                "document": "decision",
+                "agent": HOSTILE,
+                "action": "a.do",
+                "direction": "loosened",
+                "was": "ask X1",
+                "now": "allow X0",
+                "fields": [],
+                "because": ["a.large"],
+            }
+        ],
+        **other,
+    }
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_fetches_nothing_runs_nothing_and_shows_the_records_words_as_words():
+    raw = impact.FORMS["html"](said())
+    page = Page()
+    page.feed(raw)
+    assert not {"script", "img", "link", "iframe", "object", "svg", "a", "base", "form"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name in ("src", "href", "srcset") or name.startswith("on")]
+    assert "url(" not in raw
+    assert "@import" not in raw
+    assert "<script>alert" not in raw
+    assert "\x1b" not in raw
+    assert "\u202e" not in raw
+    assert "alert(1)" in "".join(page.text)
+
+
+def test_the_heat_map_says_the_direction_by_a_shape_and_a_word():
+    raw = impact.FORMS["html"](said())
+    heat = raw[raw.index("<table class=heat>") : raw.index("</table>")]
+    assert "▲ 2 loosened" in heat
+    assert "▼ 3 tightened" in heat
+    assert heat.index("a.<wbr>do") < heat.index("alert(1)")  # what got looser stands first
+
+
+def test_the_text_names_rule_line_limit_and_what_to_accept():
+    text = impact.FORMS["text"](said())
+    assert "LOOSENED 2  ← a.large policies/a/a.rego:5 (gone)" in text
+    assert "policies.a.limits.small 5 → 10" in text
+    assert "tightened 3  ← b.new policies/b/b.rego:9 (new)" in text
+    assert text.splitlines()[-1] == "2 loosened, 2 of them not accepted; if they are meant: --accept a.large"
+    assert "\x1b" not in text
+    assert re.search(r"^was ask +2 +0 +0$", text, re.MULTILINE)
+    assert re.search(r"^was deny +0 +0 +7$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("other", "last"),
+    [
+        ({"loosened": 0, "uncovered": 0}, "nothing got looser"),
+        ({"uncovered": 0, "accepted": ["a.large"]}, "2 loosened, all accepted by name"),
+    ],
+)
+def test_what_passes_says_so(other, last):
+    for form in ("text", "markdown"):
+        assert impact.FORMS[form](said(**other)).splitlines()[-1] == last
+
+
+def test_markdown_keeps_its_tables_whatever_the_record_says():
+    text = impact.FORMS["markdown"](said())
+    for line in text.splitlines():
+        if line.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) in (3, 4, 5, 7), line
+    assert "<script>" not in text.replace("\\<", "")
+    assert "](http" not in text.replace("\\]", "")
+    assert "\n# head" not in text
+
+
+def test_sarif_has_a_place_for_every_result_and_fails_only_on_what_nobody_accepted():
+    log = json.loads(impact.FORMS["sarif"](said()))
+    (run,) = log["runs"]
+    assert log["version"] == "2.1.0"
+    places = {
+        row["ruleId"]: row["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for row in run["results"]
+    }
+    assert places == {
+        "a.large": "policies/a/a.rego",
+        "b.new": "policies/b/b.rego",
+        "tiers.X0.warrant.ttl": "tiers/data.json",
+    }
+    assert {row["ruleId"]: row["level"] for row in run["results"]} == {
+        "a.large": "error",
+        "b.new": "note",
+        "tiers.X0.warrant.ttl": "note",
+    }
+    assert all(run["tool"]["driver"]["rules"][row["ruleIndex"]]["id"] == row["ruleId"] for row in run["results"])
+    accepted = json.loads(impact.FORMS["sarif"](said(accepted=["policies.a.limits.small"])))
+    assert {row["level"] for row in accepted["runs"][0]["results"]} == {"note"}

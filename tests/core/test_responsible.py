@@ -1,0 +1,70 @@
+"""Who is responsible for a changed answer, and what covers it."""
+
+from magistrate.core.responsible import UNEXPLAINED, Cause, Changed, causes, changed_data, covered
+
+SMALL = Changed("policies.a.limits.small", "/policies/a/limits/small", "5", "10")
+TTL = Changed("tiers.low.warrant.ttl", "/tiers/low/warrant/ttl", "1", "2")
+OTHER = Changed("policies.b.limits.small", "/policies/b/limits/small", "5", "10")
+
+
+def answer(*codes, tier="low"):
+    reasons = [{"code": code, "title": "", "remedy": "", "policy": f"policies.{code[0]}"} for code in codes]
+    return {"terms": {"tier": tier}, "standing": {"reasons": reasons}}
+
+
+def found(was, now, data=(), fields=(), action=""):
+    return causes("decision", was, now, fields=fields, action=action, data=list(data))
+
+
+def test_a_rule_that_is_silent_now_let_go_and_its_policys_limits_may_be_named_instead():
+    assert found(answer("a.any", "a.large"), answer("a.any"), [SMALL, OTHER, TTL]) == [
+        Cause("a.large", "policies.a", ("a.large", "policies.a.limits.small"))
+    ]
+
+
+def test_else_a_rule_that_speaks_now():
+    assert [cause.code for cause in found(answer("a.any"), answer("a.any", "b.new"))] == ["b.new"]
+    assert [cause.code for cause in found(None, answer("a.any"))] == ["a.any"]
+
+
+def test_else_the_data_a_field_is_called_by():
+    assert [c.code for c in found(answer("a.any"), answer("a.any"), [SMALL, TTL], ["/terms/warrant/ttl"])] == [TTL.name]
+    assert [c.code for c in found(answer("a.any"), answer("a.any"), [SMALL, TTL])] == [SMALL.name, TTL.name]
+
+
+def test_else_nobody_knows_and_that_can_be_accepted_too():
+    (cause,) = found(answer("a.any"), answer("a.any"))
+    assert cause.code == UNEXPLAINED
+    assert covered([cause], [UNEXPLAINED])
+
+
+def test_every_cause_is_covered_or_nothing_is():
+    both = found(answer("a.large", "b.large"), answer(), [SMALL])
+    assert not covered(both, ["a.large"])
+    assert not covered(both, ["policies.b.limits.small"])
+    assert covered(both, ["policies.a.limits.small", "b.large"])
+
+
+def test_changed_data_is_named_by_its_path_and_canaries_are_none():
+    was = {"tiers": {"low": {"rank": 0}}, "canaries": {"x": 1}}
+    now = {"tiers": {"low": {"rank": 1}}, "canaries": {"x": 2}, "counters": {}}
+    assert changed_data(was, now) == [
+        Changed("counters", "/counters", "", "{}"),
+        Changed("tiers.low.rank", "/tiers/low/rank", "0", "1"),
+    ]
+
+
+def test_each_document_has_its_codes():
+    reason = {"code": "x", "title": "", "remedy": "", "policy": "p"}
+    for document, no, yes in (
+        ("approval", {"may": False, "reasons": [reason]}, {"may": True, "reasons": []}),
+        ("admission", {"admit": False, "violations": [{**reason, "pointer": ""}]}, {"admit": True, "violations": []}),
+        ("access", {"allowed": False, "reason": reason}, {"allowed": True, "reason": {**reason, "code": ""}}),
+        (
+            "verification",
+            {"verdict": "deviating", "deviations": [{"code": "x"}], "reasons": []},
+            {"verdict": "conforming", "deviations": [], "reasons": []},
+        ),
+    ):
+        (cause,) = causes(document, no, yes, fields=(), action="", data=[])
+        assert cause.code == "x"
