@@ -11,6 +11,7 @@ from magistrate.core import canonical
 from magistrate.core import decision as decisions
 from magistrate.core.approval import encode
 from magistrate.core.errors import Absent
+from magistrate.core.promotion import NOTHING
 from magistrate.core.signature import sign_document, signer_from_seed
 from magistrate.core.values import moment
 from magistrate.engine import halting, opening, recovery
@@ -217,10 +218,11 @@ def promotion(world, intent, **change):
         "contract": 1,
         "previous": world.house.active(),
         "engine": OTHER,
+        "catalogue": OTHER,
         "templates": OTHER,
         "capabilities": genesis["capabilities"],
         "opa": {name: genesis["opa"][name] for name in ("version", "sha256")},
-        "built": {"tests": 0, "coverage": 0},
+        "built": NOTHING.plain(),
         "author": "emma",
         "intent_id": intent["intent_id"],
         "intent_digest": row.data["intent_digest"],
@@ -234,7 +236,7 @@ def promotion(world, intent, **change):
 
 
 async def _taken(world, author):
-    built = {"tests": 0, "coverage": 0}
+    built = NOTHING.plain()
     said = {"event": "taken", "sequence": 1_000_000, "contract": 1, "author": author, "built": built}
     await world.house.commit(lambda txn: txn.append("bundle", OTHER, "archived", body=said))
 

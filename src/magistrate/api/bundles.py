@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import re
@@ -14,7 +15,7 @@ from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
 from magistrate.core.errors import Absent, Malformed
 from magistrate.core.lifecycle import BUNDLE
-from magistrate.core.promotion import Built
+from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.values import DIGEST, Digest, Document, Identifier, Text
 from magistrate.engine import activation
 from magistrate.store import Row
@@ -27,7 +28,7 @@ class Taken(Document):
     """A bundle that an operator hands in: its file in base64, and what the author's build found."""
 
     file: str
-    built: Built = activation.NOTHING
+    built: Built = NOTHING
     reason: Text = ""
 
 
@@ -87,6 +88,17 @@ async def changes(visit: Visit) -> Response:
     return wire.reply(activation.about(visit.house, digest))
 
 
+async def impact(visit: Visit) -> Response:
+    """What the bundle would have decided of the newest questions, beside the bundle in force."""
+    digest = visit.param("digest")
+    await visit.hold("bundle.show", relation="foreign", type_="bundle", id_=digest)
+    row = visit.house.store.row("bundles", digest)
+    if row is None:
+        raise Absent("bundle.unknown", "no such bundle", hint="magistrate policy ls")
+    found = await asyncio.shield(visit.porch.foresight.begin(digest))
+    return wire.reply(visit.porch.foresight.shown(found, row.data))
+
+
 ENDPOINTS: Final = (
     Endpoint("GET", "/v1/bundles", listed, "List bundles", ((200, "Page"),), query=("state", "limit", "cursor")),
     Endpoint(
@@ -107,6 +119,7 @@ ENDPOINTS: Final = (
         headers=("If-None-Match",),
         media="application/gzip",
     ),
+    Endpoint("GET", "/v1/bundles/{digest}/impact", impact, "Which past decisions it would change", ((200, "Object"),)),
     Endpoint("GET", "/v1/bundles/{digest}/changes", changes, "What a bundle changes", ((200, "Object"),)),
     Endpoint(
         "POST",

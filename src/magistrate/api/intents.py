@@ -84,10 +84,14 @@ def _activation(visit: Visit, row: Row) -> dict[str, Any]:
     subject = row.data["subject"]
     if subject["type"] != facts.BUNDLE or not visit.wide:
         return {}
+    bundle = visit.house.store.row("bundles", subject["id"])
     try:
-        return {"activation": activation.about(visit.house, subject["id"])}
+        said = activation.about(visit.house, subject["id"])
+        if bundle is not None and row.state == "waiting":
+            said["impact"] = visit.porch.foresight.told(subject["id"], bundle.data)
     except MagistrateError as lost:  # its file is gone or changed: whoever is to approve should know
-        return {"activation": {"digest": subject["id"], "error": lost.code}}
+        said = {"digest": subject["id"], "error": lost.code}
+    return {"activation": said}
 
 
 def brief(row: Row) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from magistrate.api.metrics import Metrics
 from magistrate.core import canonical
 from magistrate.core.errors import Absent
 from magistrate.engine import access
+from magistrate.engine.foresight import Foresight
 from magistrate.engine.installation import Asked, Installation, Principal, Word
 from magistrate.engine.setup import Setup
 from magistrate.store import Row
@@ -37,6 +38,10 @@ class Porch:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
     replaying: bool = False
+    foresight: Foresight = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.foresight = Foresight(self.house, self.folder)
 
 
 @dataclass

@@ -8,22 +8,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
-from magistrate.cli import places, say
+from magistrate.cli import authoring, places, say
 from magistrate.cli.me import Json, Reason, me, read_file, read_object
 from magistrate.cli.people import administer
 from magistrate.cli.service import find_opa
 from magistrate.client import Client
 from magistrate.core.errors import Malformed
-from magistrate.core.promotion import Built
+from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.values import DIGEST
+
+EXAMPLES = 5
 
 
 def activate(
-    bundle: Annotated[str, typer.Argument(help="A bundle file, or the digest of one the service knows.")],
+    bundle: Annotated[
+        str, typer.Argument(help="A rego folder, a bundle file, or the digest of one the service knows.")
+    ],
     live_warrants: Annotated[str, typer.Option(help="What becomes of warrants that live: keep or revoke.")] = "keep",
     report: Annotated[
-        Path | None, typer.Option(help="What `policy build --json` printed: its figures stand in the promotion.")
+        Path | None, typer.Option(help="For a file: what `policy build --json` printed; it stands in the promotion.")
     ] = None,
     accept: Annotated[
         list[str] | None, typer.Option(help="Accept by name what the bundle loosens: a reason code; again for each.")
@@ -36,7 +41,7 @@ def activate(
 
     Exit 0 in force, 3 denied, 4 waiting for another operator; then you run `operators finish`.
 
-    Example: magistrate policy activate bundles/3f2a....tar.gz --reason "small refunds up to 75 EUR"
+    Example: magistrate policy activate rego --reason "small refunds up to 75 EUR"
     """
     if live_warrants not in ("keep", "revoke"):
         raise Malformed("policy.live_warrants", "live warrants are kept or revoked", hint="--live-warrants keep")
@@ -47,6 +52,7 @@ def activate(
         said = {"against": about["against"], "codes": accept, "reason": reason}
         who.client.post(f"/v1/bundles/{digest}/acceptances", said)
     tell(about)
+    tell_impact(who.client.get(f"/v1/bundles/{digest}/impact"))
     if not yes:
         typer.confirm("Propose and sign this?", abort=True, err=True)
     parameters = {"digest": digest, "live_warrants": live_warrants}
@@ -58,13 +64,31 @@ def _is_digest(said: str) -> bool:
 
 
 def _hand_in(client: Client, path: Path, report: Path | None, reason: str) -> str:
-    built = Built(tests=0, coverage=0)
-    if report is not None:
-        found = read_object(report)
-        built = Built.model_validate({name: found.get(name) for name in ("tests", "coverage")})
-    file = base64.b64encode(read_file(path)).decode()
+    """Send the bundle with what its author's build found; a folder is built here, through the whole gate."""
+    if path.is_dir():
+        raw, found = authoring.built(path)
+    else:
+        raw, found = read_file(path), read_object(report) if report else {}
+    file = base64.b64encode(raw).decode()
+    built = _figures(found) if found else NOTHING
     known = client.post("/v1/bundles", {"file": file, "built": built.plain(), "reason": reason})
     return str(known["digest"])
+
+
+def _figures(found: dict[str, Any]) -> Built:
+    """What stands in the promotion of an author's build report.
+
+    Raises:
+        Malformed: `policy.report`: it is none.
+    """
+    try:
+        reach = found["coverage"]
+        return Built.model_validate(
+            {"tests": found["tests"], "cases": found["cases"], "covered": reach["covered"], "lines": reach["lines"]}
+        )
+    except (KeyError, TypeError, ValidationError):
+        hint = "magistrate policy build rego --json > report.json"
+        raise Malformed("policy.report", "this is not what `policy build --json` prints", hint=hint) from None
 
 
 def tell(about: dict[str, Any]) -> None:
@@ -74,8 +98,8 @@ def tell(about: dict[str, Any]) -> None:
         return
     author, built = say.visible(about["author"]) or "nobody", about["built"]
     say.words(f"bundle {about['digest']}, sequence {about['sequence']}, handed in by {author}")
-    figures = f"{built['tests']} tests, {built['coverage']} % coverage" if built["tests"] else "no figures were given"
-    say.words(f"  the author's build: {figures}")
+    figures = f"{built['tests']} tests, {built['cases']} cases, {built['covered']} of {built['lines']} lines reached"
+    say.words(f"  the author's build: {figures if built['lines'] else 'no figures were given'}")
     changed = about["changes"]
     if changed["engine"]:
         say.words(f"  IT CHANGES THE ENGINE'S OWN REGO: {', '.join(map(say.visible, changed['engine']))}")
@@ -85,6 +109,24 @@ def tell(about: dict[str, Any]) -> None:
         say.words(f"  IT CHANGES TARGETS: {', '.join(map(say.visible, changed['targets']))}")
     for accepted in about["accepted"]:
         say.words(f"  {say.visible(accepted['by'])} accepted: {', '.join(map(say.visible, accepted['codes']))}")
+
+
+def tell_impact(said: dict[str, Any]) -> None:
+    """Which past decisions would have gone otherwise, by rule and line."""
+    say.words(f"of the {said['questions']} newest questions, {said['same']} would be answered the same")
+    for way in ("loosened", "tightened"):
+        if said[way]:
+            say.words(f"  {say.loud(way) if way == 'loosened' else way} {said[way]}")
+    for row in said["rules"]:
+        counts = ", ".join(f"{row[way]} {way}" for way in ("loosened", "tightened", "other") if row[way])
+        say.words(f"    {row['code']} {row['now_at'] or row['was_at']}: {counts}  {say.visible(row['title'])}")
+    for row in said["data"]:
+        say.words(f"    {row['name']}: {say.visible(row['was'])} → {say.visible(row['now'])}")
+    for row in said["examples"][:EXAMPLES]:
+        what = say.visible(f"{row['agent']} {row['action']}: {row['was']} → {row['now']}")
+        say.words(f"    {row['direction']} {row['intent_id'] or row['entry']} {what}")
+    if said["uncovered"]:
+        say.words(f"  {say.loud('not accepted by name')}: {said['uncovered']}")
 
 
 def recover(

@@ -105,6 +105,18 @@ def _limits(given: list[str]) -> dict[str, int]:
 _NEW: Final = "magistrate policy new payouts --action refund.create --tier T1"
 
 
+def built(here: Path) -> tuple[bytes, dict[str, Any]]:
+    """The bundle of a folder and what its build found.
+
+    Raises:
+        typer.Exit: the gate keeps it out; what does was told.
+    """
+    found = gated.examined(find_opa(), here, ANSWERS)
+    if found.report is None:
+        raise typer.Exit(_tell(found.findings, as_json=False))
+    return found.raw, found.report.plain()
+
+
 def build(
     rego: Rego = None,
     out: Annotated[Path, typer.Option(help="The folder it goes to.")] = Path("bundles"),

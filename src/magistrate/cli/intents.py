@@ -162,6 +162,8 @@ def _speak(id_: str, verdict: str, reason: str, narrowing: dict[str, Any], *, ye
         _tell_renewed(shown)
         if "activation" in shown:
             activating.tell(shown["activation"])
+            if shown["activation"].get("impact"):
+                activating.tell_impact(who.client.get(f"/v1/bundles/{shown['activation']['digest']}/impact"))
         say.words("You are about to sign this:")
         say.words("\n".join(say.lines(shown)))
         typer.confirm("Sign?", abort=True, err=True)

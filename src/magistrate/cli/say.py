@@ -104,6 +104,11 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
+def loud(text: str) -> str:
+    """What nobody should overlook, with and without colours."""
+    return typer.style(text.upper(), bold=True, fg="red") if _colour() else text.upper()
+
+
 def _cell(value: Any) -> str:
     return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 

@@ -23,15 +23,21 @@ class Engine(Document):
 class Built(Document):
     """What the author's build found; all 0 where none was given."""
 
-    tests: Count  # that passed
-    coverage: Count  # per cent of the lines that ship, as the tests reached them
+    tests: Count  # of Rego, all passed
+    cases: Count  # rows of decision tables, all passed
+    covered: Count  # lines of the Rego that ships which some test reached
+    lines: Count  # that there are
+
+
+NOTHING = Built(tests=0, cases=0, covered=0, lines=0)
 
 
 class Promotion(Document):
     """The manifest of one activation, signed by the policy key.
 
-    `engine` and `templates` are digests over the engine's own Rego and over what the catalogue runs: an activation
-    that changes either changes more than policy. `approvals` are the digests of the approvals that carried the act.
+    `engine` and `templates` are digests over the engine's own Rego and over how the catalogue has actions carried out:
+    an activation that changes either changes more than policy. `capabilities` is of the builtins a policy may call.
+    `approvals` are the digests of the approvals that carried the act.
     """
 
     type: Literal["magistrate/promotion/v1"]
@@ -41,6 +47,7 @@ class Promotion(Document):
     contract: Count
     previous: Digest
     engine: Digest
+    catalogue: Digest
     templates: Digest
     capabilities: Digest
     opa: Engine

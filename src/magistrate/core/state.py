@@ -15,6 +15,7 @@ from magistrate.core.approval import Approval, read
 from magistrate.core.canonical import digest_of
 from magistrate.core.errors import Broken, Conflict
 from magistrate.core.lifecycle import advance, advance_verdict
+from magistrate.core.promotion import NOTHING
 from magistrate.core.values import unix
 
 
@@ -429,7 +430,7 @@ def _arming(view: View, entry: EntryLike) -> None:
     view.put("installation", "gate", state=entry.state, data=entry.content())
 
 
-_BUNDLE: Mapping[str, Any] = {"author": "", "built": {"tests": 0, "coverage": 0}, "accepted": [], "activated_at": 0}
+_BUNDLE: Mapping[str, Any] = {"author": "", "built": NOTHING.plain(), "accepted": [], "activated_at": 0}
 
 
 def _bundle(view: View, entry: EntryLike) -> None:

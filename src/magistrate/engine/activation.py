@@ -14,17 +14,16 @@ from typing import Any
 
 from magistrate.core import promotion as promotions
 from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, Refused
-from magistrate.core.promotion import Built
+from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.signature import decode_public, sign_document
 from magistrate.core.values import moment
 from magistrate.engine.containment import revoke_in
 from magistrate.engine.installation import ANSWERS, Installation, Word, every
-from magistrate.policy import changes
+from magistrate.policy import changes, report
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.canaries import failures
 from magistrate.store.txn import Txn
 
-NOTHING = Built(tests=0, coverage=0)
 LIVING = ("live", "spent")  # spent: no use is left, and what runs under it may still be halted
 Change = tuple[str, str, str, dict[str, Any]]  # entry kind, subject, the state it enters, body
 
@@ -115,9 +114,10 @@ def about(house: Installation, digest: str) -> dict[str, Any]:
 class Ready:
     """A bundle whose OPA runs and answers as it must, ready to be made active by one transaction."""
 
-    def __init__(self, house: Installation, bundle: Bundle, lived: Sequence[str]) -> None:
+    def __init__(self, house: Installation, bundle: Bundle, known: dict[str, Any], lived: Sequence[str]) -> None:
         self._house = house
         self._bundle = bundle
+        self._known = known
         self._lived = lived
 
     def act(self, _: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
@@ -149,18 +149,13 @@ class Ready:
 
     def _promotion(self, txn: Txn, intent: dict[str, Any], digest: str, approvals: list[str]) -> dict[str, Any]:
         house, bundle = self._house, self._bundle
-        genesis = house.store.row("installation", "genesis")
-        assert genesis is not None  # noqa: S101
         return {
             "type": promotions.TYPE,
             "origin": house.origin,
             "digest": bundle.digest,
             "sequence": bundle.sequence,
             "contract": bundle.contract,
-            "engine": changes.engine_digest(bundle),
-            "templates": changes.templates_digest(bundle),
-            "capabilities": genesis.data["capabilities"],
-            "opa": {"version": house.binary.version, "sha256": f"sha256:{house.binary.sha256}"},
+            **{name: self._known[name] for name in ("engine", "catalogue", "templates", "capabilities", "opa")},
             "intent_id": intent["intent_id"],
             "intent_digest": digest,
             "approvals": approvals,
@@ -189,7 +184,8 @@ async def ready(house: Installation, intent: Mapping[str, Any]) -> Ready:
     await hold_canaries(house, bundle)
     own = intent["intent_id"]
     lived = [row.id async for row in every(house, "warrants", state=LIVING) if row.data["intent_id"] != own]
-    return Ready(house, bundle, lived)
+    known = await asyncio.to_thread(report.facts_of, bundle, house.binary)  # not on the store's one writing thread
+    return Ready(house, bundle, known.plain(), lived)
 
 
 async def hold_canaries(house: Installation, bundle: Bundle) -> None:

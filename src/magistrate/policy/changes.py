@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from magistrate.core import canonical
 from magistrate.core.values import thaw
 from magistrate.policy.bundle import Bundle
-
-ENGINE: Final = "/magistrate/"
-TEMPLATES: Final = ("executor", "halt", "rollback", "probes", "secrets", "secret_parameters", "expect", "evidence")
-
-
-def engine_digest(bundle: Bundle) -> str:
-    """The digest over the engine's Rego and its data: names and bytes."""
-    whole = hashlib.sha256()
-    for name in _engine(bundle):
-        whole.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(bundle.files[name]).digest())
-    whole.update(canonical.canonical(thaw(bundle.data.get("magistrate", {}))))
-    return f"sha256:{whole.hexdigest()}"
-
-
-def templates_digest(bundle: Bundle) -> str:
-    """The digest over what is run, probed, halted and put back for each action, and where."""
-    targets = thaw(bundle.data.get("catalogue", {}).get("targets", {}))
-    return canonical.digest_of({"actions": _templates(bundle), "targets": targets})
+from magistrate.policy.report import ENGINE, TEMPLATES
 
 
 def changes(old: Bundle, new: Bundle) -> dict[str, Any]:
@@ -44,9 +24,9 @@ def changes(old: Bundle, new: Bundle) -> dict[str, Any]:
 
 
 def _engine(bundle: Bundle) -> list[str]:
-    return sorted(name for name in bundle.files if name.startswith(ENGINE))
+    return [name for name in bundle.files if name.startswith(ENGINE)]
 
 
 def _templates(bundle: Bundle) -> dict[str, Any]:
-    rows: Mapping[str, Any] = bundle.data.get("catalogue", {}).get("actions", {})
+    rows = bundle.data.get("catalogue", {}).get("actions", {})
     return {action: {part: thaw(row[part]) for part in TEMPLATES if part in row} for action, row in rows.items()}

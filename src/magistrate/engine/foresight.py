@@ -1,0 +1,73 @@
+"""Foresight: what a bundle would have decided of the newest questions, in front of those who approve that it comes into
+force. Asked of OPAs of its own, once for each pair of bundles, beside the requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from magistrate.core.errors import Unavailable
+from magistrate.engine import certifying
+from magistrate.engine.impact import Impact, impact
+from magistrate.engine.installation import Installation
+from magistrate.engine.replaying import Order
+
+NEWEST = 5_000  # questions: what matters to an approver is what the next ones will be like
+RULES = 10
+
+
+class Foresight:
+    """What was found so far, by the bundle in force and the one that would follow it."""
+
+    def __init__(self, house: Installation, folder: Path | None) -> None:
+        self._house = house
+        self._folder = folder
+        self._found: dict[tuple[str, str], asyncio.Task[Impact]] = {}
+        self._one = asyncio.Lock()  # at a time: it takes an OPA's worth of the machine
+
+    def begin(self, digest: str) -> asyncio.Task[Impact]:
+        """Look, unless that was done already.
+
+        Raises:
+            Unavailable: this service does not know where its record lies.
+            Absent, Broken: the archive does not have the bundle, or not as it was taken in.
+        """
+        if self._folder is None:
+            raise Unavailable("replay.folder", "this service does not say where its record lies")
+        against = self._house.active()
+        known = self._found.get((against, digest))
+        if known is None or (known.done() and known.exception() is not None):
+            was, now = self._house.bundle(against), self._house.bundle(digest)
+            record = certifying.record_beside(self._house, self._folder)
+
+            async def look() -> Impact:
+                async with self._one:
+                    return await certifying.apart(lambda: impact(record, now, was=was, order=Order(limit=NEWEST)))
+
+            # not among the house's own: at a stop nobody waits for it, it is cancelled
+            known = self._found[against, digest] = asyncio.create_task(look())
+            known.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if nobody waits
+        return known
+
+    def told(self, digest: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What is known by now; `state` is computing, known, failed, or nowhere: there is no record to look at."""
+        try:
+            task = self.begin(digest)
+        except Unavailable:
+            return {"state": "nowhere"}
+        if not task.done():
+            return {"state": "computing"}
+        if task.cancelled() or task.exception() is not None:
+            return {"state": "failed"}
+        return self.shown(task.result(), row)
+
+    def shown(self, found: Impact, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of it that people read before they sign; what operators accepted by name is not counted as open."""
+        against = self._house.active()
+        accepted = {code for given in row["accepted"] if given["against"] == against for code in given["codes"]}
+        said = found.plain(accepted)
+        said["rules"] = said["rules"][:RULES]
+        return {"state": "known", **{name: value for name, value in said.items() if name not in ("heat", "unmoved")}}
