@@ -147,6 +147,7 @@ async def test_what_rego_refuses_is_told_in_its_own_words(home):
     assert answer.json()["reasons"] == [
         {"code": "access.no", "title": "Because", "remedy": "", "policy": "policies.test"}
     ]
+    assert answer.json()["links"] == {"access.no": "docs/reasons.md#access-no"}
     assert (await home.call("mesh-watch", "GET", "/v1/intents")).status_code == 403
 
 

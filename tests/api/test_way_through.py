@@ -212,5 +212,8 @@ async def test_a_denial_is_taken_when_opa_is_silent(home):
     answer = await home.call(LEAD, "POST", made["links"]["approvals"], given, idempotency_key="deny-12345678")
     assert answer.status_code == 201
     assert answer.json()["decision"]["standing"]["outcome"] == "deny"
+    explained = {reason["code"] for reason in answer.json()["decision"]["standing"]["reasons"]}
+    assert explained
+    assert explained <= answer.json()["links"].keys()
     yes = await home.call(LEAD, "POST", made["links"]["approvals"], word(made, LEAD, "lead-1", home.house.now()))
     assert yes.status_code == 409

@@ -179,6 +179,7 @@ def test_what_keeps_a_folder_out_is_found_with_its_place(tmp_path, binary, name)
     assert {one.code for one in found} == {code}, found
     assert {one.file for one in found} == {file}, found
     assert not line or found[0].line == line, found
+    assert all(one.hint for one in found), found
 
 
 def test_an_answer_that_its_model_refuses_is_a_canary_that_failed(tmp_path, binary):

@@ -60,7 +60,7 @@ def new(
 
     On a terminal, what no flag says is asked for.
 
-    Example: magistrate policy new payouts --action payout.create --new-action --target-kind ledger --tier T1
+    Example: magistrate policy new payouts --action payout.create --new-action --target-kind ledger
     """
     here, opa = folder(rego), find_opa()
     if "_shipped" in here.parts:  # inside an installed program nobody writes
@@ -102,7 +102,7 @@ def _limits(given: list[str]) -> dict[str, int]:
     return found
 
 
-_NEW: Final = "magistrate policy new payouts --action refund.create --tier T1"
+_NEW: Final = "magistrate policy new payouts --action refund.create"
 
 
 def built(here: Path) -> tuple[bytes, dict[str, Any]]:

@@ -61,5 +61,6 @@ def _sequence(path: Path) -> int:
     metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
     sequence = metadata.get("sequence") if isinstance(metadata, dict) else None
     if type(sequence) is not int:
-        raise Malformed("bundle.sequence", f"{path} gives no `metadata.sequence`")
+        hint = '"metadata": {"contract": 1, "sequence": 1}'
+        raise Malformed("bundle.sequence", f"{path} gives no `metadata.sequence`", hint=hint)
     return sequence

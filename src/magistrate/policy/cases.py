@@ -12,7 +12,7 @@ from magistrate.core.errors import Malformed
 from magistrate.core.values import Count, Document
 from magistrate.policy import gate, source
 from magistrate.policy.binary import Binary
-from magistrate.policy.tables import NONE, Case, Given, Here, Proposer, Table
+from magistrate.policy.rows import NONE, Case, Given, Here, Proposer, Table
 
 NOON: Final = "2026-03-25T12:00:00Z"  # a Wednesday
 ORIGIN: Final = "cases"

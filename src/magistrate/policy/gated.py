@@ -26,6 +26,7 @@ from magistrate.policy.failure import Failure
 from magistrate.policy.report import BuildReport, Figures
 from magistrate.policy.sidecar import Sidecar
 
+_STRICT: Final = "mend it: unused names, unknown fields of the question and wrong types are errors too"
 BRIEF: Final = 200  # characters of a failure in a finding; `policy test` tells all of it
 Models = Mapping[str, type[Document]]  # by document: how an answer must read
 _PLACE: Final = re.compile(r"/?([A-Za-z0-9_./-]+\.(?:rego|json|yaml|csv|manifest)):(\d+):?\s*(.*)", re.DOTALL)
@@ -126,10 +127,10 @@ def _of_opa(text: str) -> Iterator[Finding]:
     places = list(_OPA_SAYS.finditer(text))
     for found in places:
         undefined = "undefined function" in found[3] and "data." not in found[3]
-        code, hint = ("gate.builtin", "time and facts are in the input") if undefined else ("gate.compile", "")
+        code, hint = ("gate.builtin", "time and facts are in the input") if undefined else ("gate.compile", _STRICT)
         yield finding(code, found[3].strip(), file=found[1], line=int(found[2]), hint=hint)
     if not places:
-        yield finding("gate.compile", text.strip() or "OPA refuses the folder")
+        yield finding("gate.compile", text.strip() or "OPA refuses the folder", hint=_STRICT)
 
 
 def _built(binary: Binary, folder: Path) -> tuple[bytes, Bundle | None, list[Finding]]:
@@ -200,7 +201,8 @@ def _untested(tests: list[suite.Tested]) -> Iterator[Finding]:
                 said = f"{name} fails{_briefly(failure, test.error)}"
                 yield finding("gate.test", said, file=file, line=line, hint=hint)
         if test.state == "skipped":
-            yield finding("gate.test_skipped", f"{name} is skipped", file=test.file, line=test.line)
+            hint = "finish it, or take it away: `todo_` tests hold nothing"
+            yield finding("gate.test_skipped", f"{name} is skipped", file=test.file, line=test.line, hint=hint)
 
 
 def _briefly(failure: Failure | None, error: str) -> str:
@@ -245,7 +247,8 @@ async def _canaries(binary: Binary, bundle: Bundle, folder: Path, models: Models
         wrong = await canaries.failures(sidecar, bundle, models)
     finally:
         await sidecar.stop()
-    return [finding("gate.canary", because, **_where(folder, because.partition(":")[0])) for because in wrong]
+    hint = "change the rule, or what the canary expects in canaries/data.json"
+    return [finding("gate.canary", one, **_where(folder, one.partition(":")[0]), hint=hint) for one in wrong]
 
 
 def _where(folder: Path, name: str) -> dict[str, Any]:
