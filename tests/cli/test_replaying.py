@@ -221,4 +221,4 @@ def test_the_page_knows_every_finding():
 
     text = PAGE.read_text()
     assert all(f"`{code}`" in text for code in FINDINGS)
-    assert set(re.findall(r"`(replay\.[a-z_]+)`", text)) == set(FINDINGS)
+    assert set(re.findall(r"`((?:replay|ledger)\.[a-z_]+)`", text)) == set(FINDINGS)

@@ -122,7 +122,7 @@ async def test_an_untouched_record_gets_the_same_bytes_for_every_document(root):
         for row in json.loads(body)["asked"]
     }
     assert documents == {"decision", "approval", "admission", "verification"}
-    assert found.said["checked"] == ["ledger", "mark", "checkpoint", "entries", "bundles", "answers"]
+    assert found.said["checked"] == ["checkpoint", "mark", "entries", "bundles", "answers"]
     assert found.said["tree"]["pinned"]
 
 

@@ -96,6 +96,16 @@ async def test_a_batch_answers_as_each_question_alone(odd, data):
     assert [said(answer) for answer in await many.ask(packed)] == [await plainly(alone, *one) for one in packed]
 
 
+@pytest.mark.parametrize("levels", [30, 31, 33, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 90])
+async def test_an_answer_may_be_as_deep_in_a_batch_as_alone(odd, levels):
+    many, alone = odd
+    inner = b"{}"
+    for level in range(levels):
+        inner = b"[%b]" % inner if level % 2 else b'{"d":%b}' % inner
+    asked = ("decision", b'{"echo":{"d":%b},"kind":"echoed"}' % inner)
+    assert [said(answer) for answer in await many.ask([asked, asked])] == [await plainly(alone, *asked)] * 2
+
+
 async def test_documents_keep_their_order_and_one_that_the_bundle_has_not_is_undefined(odd):
     many, _ = odd
     echo = ("decision", b'{"echo":%d,"kind":"echo"}')

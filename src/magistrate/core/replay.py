@@ -48,6 +48,8 @@ FINDINGS: Final[Mapping[str, str]] = {
     "replay.nothing_asked": "the range holds no question: nothing was proven",
     "replay.unpinned": "no key was given to check the checkpoint with",
     "replay.checkpoint": "the checkpoint over the ledger is not signed by the key it should be",
+    "ledger.behind": "the ledger is known to have been longer",
+    "ledger.forked": "the ledger is known to have been another",
 }
 _KINDS: Final = {
     **dict.fromkeys(("document", "bundle", "version", "sha256"), str),

@@ -47,7 +47,7 @@ def record_beside(house: Installation, data: Path) -> Record:
     """The record of the service that runs on this folder: held against its own key, on one OPA beside its own."""
     trust = Trust((admit(house.keys.checkpoint.public),))
     archive = Archive(data / "bundles", house.binary)
-    return Record(data / LEDGER, archive, house.binary, trust, reference_in(house.binary), opas=1, whole=False)
+    return Record(data / LEDGER, archive, house.binary, trust, reference_in(house.binary), opas=1)
 
 
 async def apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -19,7 +19,6 @@ from magistrate.core.replay import Finding
 from magistrate.core.signature import PublicKey
 from magistrate.store.reads import Reader
 from magistrate.store.tree import node_reader
-from magistrate.store.verify import verify_ledger
 
 PAGE: Final = 64  # a body may reach 1 MiB, and a page is in memory whole
 
@@ -35,7 +34,7 @@ class Trust:
 
 @dataclass
 class Head:
-    """The ledger as a whole, as far as it could be checked."""
+    """The newest checkpoint: the tree that everything in a range must belong to. `root` is "" where there is none."""
 
     origin: str = ""
     genesis: str = ""
@@ -44,66 +43,47 @@ class Head:
     signed_by: str = ""
     pinned: bool = False
     checked: list[str] = field(default_factory=list)
-    fault: Broken | None = None  # the whole does not agree with itself
     findings: list[Finding] = field(default_factory=list)
 
 
 def head_of(path: Path, trust: Trust) -> Head:
-    """Check the whole ledger, then who signed it; what does not hold is said, and reading may go on.
+    """Read the newest checkpoint, who signed it, and that it grew from those known before.
 
-    Raises:
-        Absent, Unavailable: the file cannot be read.
-    """
-    try:
-        found = verify_ledger(path, known=[point for point in trust.known if point.size])
-    except Broken as fault:
-        return _as_stored(path, fault)
-    head = Head(found.origin, found.genesis, found.size, found.root.hex(), checked=["ledger"])
-    if trust.known:
-        head.checked.append("mark")
-    _hold_signed(head, found.checkpoint, trust)
-    return head
-
-
-def signed_head(path: Path, trust: Trust) -> Head:
-    """The newest signed checkpoint alone; that a range belongs to the tree under it is for `History.hold_tree`.
-
-    For a service that is asked for a replay: reading a whole ledger would take it long.
+    That the entries of a range belong to it is for `History.hold_tree`; all else about a ledger (its other entries,
+    its columns, what entries mean) is for `ledger verify`.
 
     Raises:
         Absent, Unavailable: the file cannot be read.
     """
     reader = Reader(path)
     try:
-        first = reader.entry(0)
-        note = reader.checkpoint_at(reader.size())
-    finally:
-        reader.close()
-    point = checkpoint.read(note.rpartition("\n\n")[0] + "\n")
-    head = Head(first.head.origin, first.leaf_digest, point.size, point.root.hex(), checked=["head"])
-    _hold_signed(head, note, trust)
-    return head
-
-
-def _as_stored(path: Path, fault: Broken) -> Head:
-    """What the file says of itself where it does not agree with itself."""
-    reader = Reader(path)
-    try:
-        head = Head(size=reader.size(), fault=fault)
+        head = Head(size=reader.size())
         if head.size:
             first = reader.entry(0)
-            head.genesis = first.leaf_digest
-            try:
-                head.origin = first.head.origin
-            except Malformed:
-                head.origin = ""
+            head.origin, head.genesis = _origin(first), first.leaf_digest
+            _read_point(head, reader, trust)
+            _hold_known(head, reader, trust)
         return head
     finally:
         reader.close()
 
 
-def _hold_signed(head: Head, note: str, trust: Trust) -> None:
-    why = ""
+def _origin(first: Entry) -> str:
+    try:
+        return first.head.origin
+    except Malformed:  # found again when it is its turn
+        return ""
+
+
+def _read_point(head: Head, reader: Reader, trust: Trust) -> None:
+    try:
+        note = reader.checkpoint_at(head.size)
+        point = checkpoint.read(note.rpartition("\n\n")[0] + "\n")
+    except MagistrateError as none:
+        head.findings.append(Finding("replay.checkpoint", head.size - 1, "", "", none.detail))
+        return
+    head.size, head.root = point.size, point.root.hex()
+    why = f"nobody said which key signs the checkpoints of {head.origin}"
     for key in trust.keys:
         try:
             checkpoint.verify(note, head.origin, key)
@@ -114,8 +94,26 @@ def _hold_signed(head: Head, note: str, trust: Trust) -> None:
         head.checked.append("checkpoint")
         return
     code = "replay.checkpoint" if trust.keys else "replay.unpinned"
-    detail = why or f"nobody said which key signs the checkpoints of {head.origin}"
-    head.findings.append(Finding(code, max(0, head.size - 1), "", "", detail))
+    head.findings.append(Finding(code, head.size - 1, "", "", why))
+
+
+def _hold_known(head: Head, reader: Reader, trust: Trust) -> None:
+    """Heads known before are heads of this ledger."""
+    for point in trust.known:
+        if not point.size or not head.root:
+            continue
+        if point.size > head.size:
+            detail = f"the ledger ends at {head.size} and is known to have had {point.size}"
+            head.findings.append(Finding("ledger.behind", head.size - 1, "", "", detail))
+            continue
+        try:
+            path = reader.consistency(point.size, head.size)
+            verify_consistency(point.size, point.root, head.size, bytes.fromhex(head.root), path)
+        except Broken:
+            detail = f"the first {point.size} entries are not those of a known checkpoint"
+            head.findings.append(Finding("ledger.forked", point.size - 1, "", "", detail))
+        else:
+            head.checked.append("mark")
 
 
 def span(path: Path, since: int, until: int, size: int) -> tuple[int, int]:
@@ -142,18 +140,17 @@ def _first(reader: Reader, at: int, size: int) -> int:
 
 
 class History:
-    """The entries of a range. `fault` says that the stored tree is not to be believed."""
+    """The entries of a range, each compared with the stored tree as well, so that it is known where that differs."""
 
-    def __init__(self, path: Path, first: int, end: int, *, doubted: bool = False) -> None:
+    def __init__(self, path: Path, first: int, end: int) -> None:
         self._reader = Reader(path)
-        self._next, self._end, self._doubted = first, end, doubted
+        self._next, self._end = first, end
         self._node = node_reader(self._reader.conn)
         self._frontier = Frontier()
         self.findings: list[Finding] = []
         try:
             self._frontier = frontier_at(first, self._node)
         except Broken as missing:
-            self._doubted = True
             self.findings.append(Finding("replay.tree_changed", first, "", "", missing.detail))
 
     def close(self) -> None:
@@ -184,7 +181,7 @@ class History:
     def _hold_tree(self, head: Head) -> None:
         if frontier_at(self._end, self._node) != self._frontier:
             raise Broken("ledger.root", f"the first {self._end} entries are not those the tree was built over")
-        if "head" in head.checked and self._end:
+        if head.root and self._end:
             path = self._reader.consistency(self._end, head.size)
             verify_consistency(self._end, self._frontier.root(), head.size, bytes.fromhex(head.root), path)
 
@@ -200,8 +197,7 @@ class History:
     def _held(self, entry: Entry) -> Broken | None:
         if self._frontier.size == entry.index:
             self._frontier, made = self._frontier.append(entry.leaf)
-            if self._doubted:
-                self._compare(made[1:])
+            self._compare(made[1:])
         try:
             entry.hold()
             entry.head  # noqa: B018 - read here, so that a header that cannot be read is found here

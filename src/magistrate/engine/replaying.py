@@ -1,7 +1,7 @@
 """Replaying: every recorded question is asked again, and the answer must be the same bytes.
 
-1. The ledger as a whole: entries, tree, checkpoint and who signed it (`history.head_of`).
-2. Each entry of the range: header and body are what was committed.
+1. The ledger's head: the newest checkpoint and who signed it (`history.head_of`).
+2. Each entry of the range: header and body are what was committed, and the whole range belongs to that head.
 3. Each question: it was asked strictly, of a known document, by this OPA, of a bundle that is here as its digest says.
 4. Its answer now, from OPAs of our own that hold that bundle: the same canonical bytes.
 
@@ -11,7 +11,6 @@ Each way to fail is a finding with its own code. Nothing is written but the stat
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -35,7 +34,7 @@ from magistrate.core.replay import (
 )
 from magistrate.core.values import moment
 from magistrate.engine import tampering
-from magistrate.engine.history import Head, History, Trust, head_of, signed_head, span
+from magistrate.engine.history import Head, History, Trust, head_of, span
 from magistrate.engine.pools import Pools
 from magistrate.engine.replay_state import Kept, State, StateFile
 from magistrate.policy.archive import Archive
@@ -47,16 +46,6 @@ KEPT: Final = 20  # findings told one by one; all are counted
 SEARCHES: Final = 3  # changed entries in which one changed byte is looked for
 SAVE_SECONDS: Final = 5.0
 TELL_SECONDS: Final = 0.5
-_ENTRY: Final = re.compile(r"entry ([0-9]{1,15})\b")
-LOCATED: Final = frozenset(
-    {
-        "replay.input_changed",
-        "replay.answer_changed",
-        "replay.body_changed",
-        "replay.header_changed",
-        "replay.tree_changed",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -93,7 +82,6 @@ class Record:
     trust: Trust = field(default_factory=Trust)
     reference: Callable[[str], Bundle | None] = lambda _: None  # a sound copy of a bundle, wherever one lies
     opas: int = 0
-    whole: bool = True  # check the whole ledger; else the signed head alone, and that the range belongs to it
 
 
 @dataclass
@@ -130,7 +118,7 @@ async def replay(record: Record, order: Order, *, tell: Tell = lambda _: None, r
         Absent, Unavailable: the ledger cannot be read, or OPA does not start.
         Conflict, Malformed: `resume` names a state file that is about something else, or none.
     """
-    head = await asyncio.to_thread(head_of if record.whole else signed_head, record.ledger, record.trust)
+    head = await asyncio.to_thread(head_of, record.ledger, record.trust)
     first, end = await asyncio.to_thread(span, record.ledger, order.since, order.until, head.size)
     file = StateFile(resume)
     state = file.load(head.genesis, order.plain(record.binary))
@@ -178,7 +166,7 @@ class _Run:
 
     async def whole(self) -> None:
         """Ask everything in the range."""
-        history = History(self._record.ledger, self._next, self._end, doubted=self._head.fault is not None)
+        history = History(self._record.ledger, self._next, self._end)
         try:
             for entry, broken in history.entries():
                 if self._order.limit and self._questions >= self._order.limit:
@@ -194,17 +182,9 @@ class _Run:
                 self._find(finding)
         finally:
             history.close()
-        self._hold_whole()
-        self._file.drop()
-
-    def _hold_whole(self) -> None:
-        """A ledger that does not agree with itself is a finding, unless it was found already where and why."""
-        fault = self._head.fault
-        if fault is not None and not LOCATED & self._counted.keys():
-            said = _ENTRY.search(fault.detail)
-            self._find(Finding(fault.code, int(said[1]) if said else 0, "", "", fault.detail))
         if not self._questions:
             self._find(Finding("replay.nothing_asked", self._first, "", "", "no question lies in this range"))
+        self._file.drop()
 
     async def stop(self) -> None:
         """Leave no OPA behind."""

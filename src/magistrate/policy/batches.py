@@ -52,13 +52,17 @@ Said: TypeAlias = "dict[str, Any] | NoAnswer"
 
 
 class ReplaySidecar(Sidecar):
-    """A sidecar that also takes many questions at once. It is given memory instead of collecting garbage often."""
+    """A sidecar that also takes many questions at once.
+
+    There is one for each core, so each runs on one (a second thread would only look for garbage beside the others'
+    work), and is given memory instead of collecting garbage often.
+    """
 
     nested = _NESTED
 
     def __init__(self, binary: Binary, bundle: Bundle, *, environment: Mapping[str, str] | None = None) -> None:
-        super().__init__(binary, bundle, deadline=SECONDS, connections=_AHEAD, memory="768MiB")
-        self._more = {"GOGC": "400", **(environment or {})}
+        super().__init__(binary, bundle, deadline=SECONDS, connections=_AHEAD, memory="512MiB")
+        self._more = {"GOGC": "800", "GOMAXPROCS": "1", **(environment or {})}
         self._revisions[NAME] = secrets.token_hex(16)
 
     async def ask_many(self, questions: Sequence[Question]) -> list[list[Any]]:
