@@ -71,7 +71,7 @@ def _summary(trial: Trial) -> str:
     """How many passed, in one line."""
     states = [test.state for test in trial.tests]
     rows = [row.passed for row in trial.cases]
-    said = [f"{states.count('passed')} of {len(states)} tests passed"]
+    said = [f"{states.count('passed')} of {len(states)} tests passed"] if states else []
     said += [f"{rows.count(True)} of {len(rows)} cases passed"] if rows else []
     said += [f"{states.count('skipped')} skipped"] if "skipped" in states else []
     if not states and not rows:
