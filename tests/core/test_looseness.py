@@ -53,7 +53,6 @@ LOOSER = {
     "one fewer": {"terms__requirement__all_of": ([{**ROW, "count": 2}], [ROW])},
     "one more role": {"terms__requirement__all_of": ([{**ROW, "roles": ["lead"]}], [ROW])},
     "one exclusion gone": {"terms__requirement__exclude": (["proposer", "owner"], ["proposer"])},
-    "a longer wait": {"terms__requirement__wait_seconds": (600, 601)},
     "approvals that last": {"terms__requirement__approval_seconds": (300, 301)},
     "a longer ttl": {"terms__warrant__ttl": (300, 301)},
     "a longer ttl at issue": {"standing__issue__ttl": (100, 101)},
@@ -92,6 +91,14 @@ def test_outcomes_come_first_whatever_else_changed(document):
         tight = decision(now, terms__warrant__ttl=1, terms__requirement__all_of=[ROW] * 3)
         assert direction(document, decision(was), tight) == "loosened"
         assert direction(document, tight, decision(was)) == "tightened"
+
+
+def test_more_time_for_people_to_answer_is_neither():
+    longer = decision(terms__requirement__wait_seconds=601)
+    assert direction("decision", decision(), longer) == "other"
+    stricter = decision(terms__requirement__wait_seconds=9999, terms__tier="high")
+    lower = decision(terms__tier="low")
+    assert direction("decision", lower, stricter) == "tightened"
 
 
 def test_both_ways_at_once_counts_as_looser():

@@ -151,8 +151,9 @@ def _requirements(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[St
     if not _covers(was["all_of"], now["all_of"]):
         yield "/terms/requirement/all_of", TIGHTER
     yield from _sets("/terms/requirement/exclude", frozenset(was["exclude"]), frozenset(now["exclude"]))
-    for field in ("wait_seconds", "approval_seconds"):
-        yield from _more_is_looser(f"/terms/requirement/{field}", was[field], now[field])
+    # how long people may take to answer permits nothing: `wait_seconds` has no direction
+    name = "approval_seconds"
+    yield from _more_is_looser(f"/terms/requirement/{name}", was[name], now[name])
 
 
 def _covers(rows: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> bool:

@@ -17,6 +17,7 @@ from magistrate.engine.replaying import Order
 
 NEWEST = 5_000  # questions: what matters to an approver is what the next ones will be like
 RULES = 10
+HIDDEN = ("heat", "unmoved", "loosened_answers")  # long, and not what a person reads before signing
 
 
 class Foresight:
@@ -70,4 +71,4 @@ class Foresight:
         accepted = {code for given in row["accepted"] if given["against"] == against for code in given["codes"]}
         said = found.plain(accepted)
         said["rules"] = said["rules"][:RULES]
-        return {"state": "known", **{name: value for name, value in said.items() if name not in ("heat", "unmoved")}}
+        return {"state": "known", **{name: value for name, value in said.items() if name not in HIDDEN}}

@@ -28,6 +28,7 @@ from magistrate.policy.codes import Place, places
 from magistrate.store.reads import Reader
 
 EXAMPLES: Final = 5  # of each cause and direction
+NAMED: Final = 1000  # loosened answers named one by one; beyond them they are counted
 LISTED: Final = 10  # agents and actions
 RECORDED: Final = "recorded"
 
@@ -75,6 +76,7 @@ class Impact:
     loosened: Counter[tuple[Cause, ...]] = field(default_factory=Counter)
     entries: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     examples: list[dict[str, Any]] = field(default_factory=list)
+    named: list[dict[str, Any]] = field(default_factory=list)
     places: tuple[Mapping[str, Place], Mapping[str, Place]] = ({}, {})
     _shown: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -116,6 +118,10 @@ class Impact:
                 self.entries[cause.code].append(row.entry)
         if change.direction == "loosened":
             self.loosened[tuple(found)] += 1
+            if len(self.named) < NAMED:
+                self.named.append(
+                    {"entry": row.entry, "intent_id": _intent_of(row), "was": change.was, "now": change.now}
+                )
         self._show(row, change, found, agent, action)
 
     def _show(self, row: Recorded, change: Change, found: list[Cause], agent: str, action: str) -> None:
@@ -127,7 +133,7 @@ class Impact:
             {
                 "entry": row.entry,
                 "leaf": row.leaf,
-                "intent_id": str(row.question.get("intent", {}).get("intent_id", "")),
+                "intent_id": _intent_of(row),
                 "document": row.document,
                 "agent": agent,
                 "action": action,
@@ -168,6 +174,7 @@ class Impact:
                 {"action": action, "was": was, "now": now, **tally.plain()}
                 for (action, was, now), tally in sorted(self.heat.items())
             ],
+            "loosened_answers": sorted(self.named, key=lambda row: int(row["entry"])),
             "examples": sorted(self.examples, key=lambda row: (row["direction"], row["entry"])),
         }
 
@@ -195,6 +202,11 @@ def about(row: Recorded) -> tuple[str, str]:
     principal = row.question.get("principal")
     who = principal.get("id", "") if isinstance(principal, Mapping) else ""
     return str(who), str(row.question.get("verb", ""))
+
+
+def _intent_of(row: Recorded) -> str:
+    intent = row.question.get("intent")
+    return str(intent.get("intent_id", "")) if isinstance(intent, Mapping) else ""
 
 
 def _most(rows: Mapping[Any, Tally]) -> list[tuple[Any, Tally]]:
