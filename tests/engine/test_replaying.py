@@ -400,6 +400,26 @@ async def test_a_tail_that_was_cut_is_found_by_the_mark(root):
     assert only(await replay(root), "ledger.behind")
 
 
+async def test_a_tail_that_was_cut_beneath_its_checkpoint_is_found_without_a_mark(root):
+    for mark in (root / "state").glob("*.mark"):
+        mark.unlink()
+    conn = ledger(root)
+    size = conn.execute("SELECT max(seq) + 1 FROM entries").fetchone()[0]
+    conn.execute("DELETE FROM entries WHERE seq >= ?", (size - 3,))
+    conn.execute("DELETE FROM bodies WHERE seq >= ?", (size - 3,))
+    conn.close()
+    found = await replay(root, Order(since=1))
+    assert "ledger.behind" in found.said["counts"]["findings"]
+    assert not found.clean
+
+
+async def test_another_history_than_the_mark_remembers_is_found(root):
+    (mark,) = (root / "state").glob("*.mark")
+    said = json.loads(mark.read_bytes())
+    mark.write_bytes(canonical.canonical({**said, "root": "ab" * 32}) + b"\n")
+    assert only(await replay(root), "ledger.forked")
+
+
 # -- on another bundle
 
 

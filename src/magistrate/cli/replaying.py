@@ -124,7 +124,10 @@ def told(said: dict[str, Any]) -> list[str]:
         + ("" if tree["pinned"] or not tree["signed_by"] else " (its own key: pin it to be sure)"),
         f"checked: {', '.join(said['checked'])}",
     ]
-    lines += [f"FAIL {code} {count}: {FINDINGS[code]}" for code, count in counts["findings"].items()]
+    lines += [
+        f"FAIL {code} {count}: {FINDINGS.get(code, 'a finding of a later version')}"
+        for code, count in counts["findings"].items()
+    ]
     first = said["first_difference"]
     if first["code"]:
         lines.append(

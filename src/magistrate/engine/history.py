@@ -77,10 +77,15 @@ def _origin(first: Entry) -> str:
 
 def _read_point(head: Head, reader: Reader, trust: Trust) -> None:
     try:
-        note = reader.checkpoint_at(head.size)
+        note = reader.newest_checkpoint()
         point = checkpoint.read(note.rpartition("\n\n")[0] + "\n")
     except MagistrateError as none:
         head.findings.append(Finding("replay.checkpoint", head.size - 1, "", "", none.detail))
+        return
+    entries = reader.size()  # again: the ledger may have grown since
+    if point.size > entries:
+        detail = f"a checkpoint covers {point.size} entries, and there are {entries}"
+        head.findings.append(Finding("ledger.behind", max(0, entries - 1), "", "", detail))
         return
     head.size, head.root = point.size, point.root.hex()
     why = f"nobody said which key signs the checkpoints of {head.origin}"

@@ -30,6 +30,7 @@ from magistrate.store.reads import Reader
 EXAMPLES: Final = 5  # of each cause and direction
 NAMED: Final = 1000  # loosened answers named one by one; beyond them they are counted
 LISTED: Final = 10  # agents and actions
+ENTRIES: Final = 100  # of each cause
 RECORDED: Final = "recorded"
 
 
@@ -85,7 +86,8 @@ class Impact:
         return sum(count for found, count in self.loosened.items() if not covered(found, accepted))
 
     def loosened_by_code(self) -> dict[str, dict[str, Any]]:
-        """The loosened answers by the code (or name of changed data) that is responsible: how many, and which entries.
+        """The loosened answers by the code (or name of changed data) that is responsible: how many, and in which
+        entries (the first hundred).
 
         An answer with several causes stands under each. `names` are the names by which each can be accepted.
         """
@@ -114,7 +116,7 @@ class Impact:
             tally.count(change.direction)
         for cause in found:
             self.rules[cause].count(change.direction)
-            if change.direction == "loosened" and len(self.entries[cause.code]) < 100:
+            if change.direction == "loosened" and len(self.entries[cause.code]) < ENTRIES:
                 self.entries[cause.code].append(row.entry)
         if change.direction == "loosened":
             self.loosened[tuple(found)] += 1

@@ -130,6 +130,17 @@ class Reader:
             raise Absent("ledger.size", f"no checkpoint covers {size} entries")
         return str(found[0])
 
+    def newest_checkpoint(self) -> str:
+        """The note over the most entries, whether or not they are here.
+
+        Raises:
+            Absent: there is none.
+        """
+        found = self.conn.execute("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+        if found is None:
+            raise Absent("ledger.size", "the ledger has no checkpoint")
+        return str(found[0])
+
     def answer(self, scope: str, key: str) -> Remembered | None:
         return read_answer(self.conn, scope, key)
 
