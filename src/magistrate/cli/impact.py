@@ -21,8 +21,10 @@ WORDS = {"loosened": "LOOSENED", "tightened": "tightened", "other": "other"}
 
 
 def diff(
-    was: Annotated[str, typer.Argument(metavar="A", help="The bundle to compare from: digest or file.")],
-    now: Annotated[str, typer.Argument(metavar="B", help="The bundle to compare to: digest or file.")],
+    was: Annotated[
+        str, typer.Argument(metavar="A", help="The bundle to compare from: active, a digest, file or folder.")
+    ],
+    now: Annotated[str, typer.Argument(metavar="B", help="The bundle to compare to: the same.")],
     since: Since = "",
     until: Until = "",
     limit: Limit = 0,
@@ -38,7 +40,7 @@ def diff(
 
     Exit 0: nothing got looser that was not accepted by name. 5: something did.
 
-    Example: magistrate policy diff sha256:3f2a... candidate.tar.gz --since 7d
+    Example: magistrate policy diff active rego --since 7d
     """
     from magistrate.engine.certifying import record_of
     from magistrate.engine.impact import impact

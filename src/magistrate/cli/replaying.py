@@ -21,6 +21,7 @@ from magistrate.core.replay import FINDINGS, Finding
 from magistrate.core.values import moment, unix
 from magistrate.policy.archive import Archive
 from magistrate.policy.binary import Binary, other
+from magistrate.policy.build import build
 from magistrate.policy.bundle import Bundle
 
 Since = Annotated[str, typer.Option(help="From this time on: 2026-03-25T14:00:00Z, or 7d, 24h, 30m ago.")]
@@ -35,7 +36,9 @@ _SECONDS = {"d": 86_400, "h": 3_600, "m": 60}
 def replay(
     since: Since = "",
     until: Until = "",
-    bundle: Annotated[str, typer.Option(help="Ask this bundle instead of the recorded ones: digest or file.")] = "",
+    bundle: Annotated[
+        str, typer.Option(help="Ask this instead of the recorded ones: active, a digest, file or folder.")
+    ] = "",
     limit: Limit = 0,
     data: Data = None,
     resume: Annotated[Path | None, typer.Option(help="Keep how far it is in this file, and go on from there.")] = None,
@@ -178,15 +181,20 @@ def time_of(said: str, now: int) -> int:
 
 
 def bundle_of(said: str, data: Path, binary: Binary) -> Bundle:
-    """A bundle by its digest (in the data folder, or among those shipped) or by its file.
+    """A bundle by its digest (in the data folder, or among those shipped), by its file or by the rego folder it is
+    built from; `active` is the one in force.
 
     Raises:
-        Absent, Broken: no such bundle, or not as its digest says. Malformed: the file is no bundle.
+        Absent, Broken: no such bundle, or not as its digest says.
+        Malformed: the file is no bundle, or the folder does not build.
     """
-    from magistrate.engine.certifying import reference_in
+    from magistrate.engine.certifying import in_force, reference_in
 
+    if said == "active":
+        said = in_force(data)
     if not said.startswith("sha256:"):
-        return Bundle.read(read_file(said))
+        path = Path(said)
+        return Bundle.read(build(binary, path) if path.is_dir() else read_file(path))
     try:
         return Archive(data / "bundles", binary).load(said)
     except Absent:

@@ -43,6 +43,24 @@ def record_of(data: Path, state: Path, binary: Binary, pinned: Path, *, opas: in
     return Record(ledger, archive, binary, _trust(data, state, ledger, pinned), reference_in(binary), opas)
 
 
+def in_force(data: Path) -> str:
+    """The digest of the bundle in force, by the ledger of a data folder.
+
+    Raises:
+        Absent: no ledger lies there, or it has not begun.
+    """
+    if not (data / LEDGER).exists():
+        raise Absent("ledger.absent", f"no ledger lies in {data}", hint="magistrate up --demo")
+    reader = Reader(data / LEDGER)
+    try:
+        row = reader.row("installation", "active")
+    finally:
+        reader.close()
+    if row is None:
+        raise Absent("ledger.absent", f"the ledger in {data} has not begun", hint="magistrate operators setup CODE")
+    return str(row.data["bundle"])
+
+
 def record_beside(house: Installation, data: Path) -> Record:
     """The record of the service that runs on this folder: held against its own key, on one OPA beside its own."""
     trust = Trust((admit(house.keys.checkpoint.public),))
