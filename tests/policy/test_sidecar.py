@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -672,20 +673,25 @@ def test_no_opa_outlives_a_killed_service(binary, bundle, tmp_path):
     assert not alive(pid)
 
 
-async def test_what_a_killed_service_left_behind_is_removed_and_what_lives_is_not(binary, bundle, tmp_path, sidecar):
+async def test_what_a_killed_service_left_behind_is_removed_and_what_lives_is_not(
+    binary, bundle, tmp_path, monkeypatch
+):
     (tmp_path / "b").write_bytes(bundle.raw)
     arguments = [sys.executable, "-c", SERVICE, str(binary.path), str(tmp_path / "b")]
-    place = sidecar._folder.parent
-    before = set(place.glob("magistrate-opa-*"))
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as service:
-        service.stdout.readline()
-        (left,) = set(place.glob("magistrate-opa-*")) - before
-        service.kill()
-    assert left.exists()
+    with tempfile.TemporaryDirectory(prefix="x-", dir="/tmp") as folder:  # nobody else's sidecars lie there
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        lives = Sidecar(binary, bundle)
+        await lives.start()
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as service:
+            service.stdout.readline()
+            (left,) = set(Path(folder).glob("magistrate-opa-*")) - {lives._folder}
+            service.kill()
+        assert left.exists()
 
-    other = Sidecar(binary, bundle)
-    await other.start()
-    await other.stop()
+        other = Sidecar(binary, bundle)
+        await other.start()
+        await other.stop()
 
-    assert not left.exists()
-    assert (await sidecar.ask("decision", ASKED)).value["outcome"] == "allow"
+        assert not left.exists()
+        assert (await lives.ask("decision", ASKED)).value["outcome"] == "allow"
+        await lives.stop()
