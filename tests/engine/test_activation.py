@@ -9,7 +9,7 @@ import pytest
 from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, Malformed, NoAnswer, Refused
 from magistrate.core.promotion import Built, authentic
 from magistrate.core.signature import decode_public, sign_document, signer_from_seed
-from magistrate.engine import activation, arming, deadlines, recovery, succession
+from magistrate.engine import activation, arming, recovery, succession
 from magistrate.engine.installation import Word
 from magistrate.engine.opening import open_store
 from magistrate.policy import sidecar as sidecars
@@ -177,7 +177,7 @@ async def test_what_could_not_be_asked_again_is_asked_at_a_later_look(world, bun
         await world.redeem(shown.warrant)
         await succession.settle(world.house)
         assert world.row("intents", waiting.intent["intent_id"]).data["round"] == 1
-    await deadlines.tick(world.house)
+    await succession.settle(world.house)
     assert world.row("intents", waiting.intent["intent_id"]).data["round"] == 2
 
 

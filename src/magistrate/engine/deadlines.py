@@ -14,6 +14,7 @@ from magistrate.engine.verification import News, move, rollback_move
 from magistrate.store.rows import Row
 
 TICK = 0.2  # seconds between looks
+UNSETTLED = 10  # looks between two at what an activation left to be done: a question that has no answer is not urgent
 IDLE = 25  # looks between two at the OPAs that are no longer needed
 BATCH = 200
 DAY = 86_400
@@ -26,9 +27,11 @@ async def keep(house: Installation) -> None:
     while True:
         try:
             await tick(house)
-            looks += 1
+            if looks % UNSETTLED == 0:
+                await succession.settle(house)
             if looks % IDLE == 0:
                 await succession.let_go(house)
+            looks += 1
         except MagistrateError:
             await asyncio.sleep(1.0)  # the store or OPA is away: what is due stays due
         await asyncio.sleep(TICK)
@@ -46,7 +49,6 @@ async def tick(house: Installation) -> None:
         await _tried(_over(house, row))
     async for row in every(house, "executions", state="started"):
         await _tried(_listen(house, row))
-    await succession.settle(house)
     await _forget_answers(house, now)
     for execution_id in tuple(house.unjudged):
         await _tried(_quietly(house, execution_id, News()))
