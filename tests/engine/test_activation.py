@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from magistrate.core import canonical
+from magistrate.core.entry import make
 from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, Malformed, NoAnswer, Refused
 from magistrate.core.promotion import Built, authentic
 from magistrate.core.signature import decode_public, sign_document, signer_from_seed
@@ -193,6 +196,10 @@ async def test_live_warrants_are_ended_where_the_act_says_so_but_its_own(world, 
         await world.redeem(one)
 
 
+async def _not_yet(_house):
+    """What follows an activation, in the moment before it does."""
+
+
 async def test_a_warrant_issued_while_the_act_was_carried_out_is_ended_too(world, bundles):
     """Gathered before the transaction, some were not there yet."""
     digest = await taken(world, bundles["raised"])
@@ -209,13 +216,16 @@ async def test_a_warrant_issued_while_the_act_was_carried_out_is_ended_too(world
         await one_more()
         return made
 
-    activation.ready = slowly
+    activation.ready, settle = slowly, succession.settle
+    succession.settle = _not_yet
     try:
         await world.redeem(shown.warrant)
     finally:
-        activation.ready = ready
-    world.house.settled = 0
-    await succession.settle(world.house)
+        activation.ready, succession.settle = ready, settle
+    assert world.state("warrants", late[0]["warrant_id"]) == "live"
+    with pytest.raises(Refused, match=r"warrant\.revoked"):
+        await world.redeem(late[0])
+    await activate(world, bundles["tightened"])  # keeps what lives, and brings nothing back that was ended
 
     assert world.state("warrants", late[0]["warrant_id"]) == "revoked"
 
@@ -405,6 +415,19 @@ async def test_an_opa_that_does_not_answer_the_new_bundle_changes_nothing(world,
     assert world.house.active() == before
 
 
+async def test_a_denial_that_comes_while_a_bundle_is_exchanged_is_taken_under_the_new_one(world, bundles):
+    waiting = await world.propose(DEPLOY)
+    digest = await taken(world, bundles["tightened"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    asked = world.between("decision", lambda: world.redeem(shown.warrant))
+
+    said = await world.say(waiting, world.able(waiting)[0], "deny")
+
+    assert said.decision["standing"]["outcome"] == "deny"
+    assert asked[-1].bundle == digest
+    assert world.examined().verdict == "VERIFIED"
+
+
 # -- accepting what a bundle loosens
 
 
@@ -456,8 +479,6 @@ async def test_a_bundle_that_changes_policy_alone_says_nothing(world, bundles):
 
 async def _stopped_row(world, ground, **change):
     """The world closed, its row of the active bundle altered by whoever can write the database."""
-    import sqlite3
-
     await world.opened.close()
     conn = sqlite3.connect(world.root / "data" / "ledger.db")
     data = json.loads(conn.execute("SELECT data FROM installation WHERE id = 'active'").fetchone()[0])
@@ -475,6 +496,52 @@ async def test_a_bundle_that_a_row_alone_names_is_not_started(tmp_path, ground, 
     await _stopped_row(world, ground, bundle=digest)
 
     with pytest.raises(Broken, match=r"promotion\.other"):
+        await worlds.opened(tmp_path / "world", ground, world.time)
+
+
+async def test_a_row_that_names_the_bundle_before_is_not_started(tmp_path, ground, bundles):
+    worlds.copied(ground, tmp_path / "world")
+    world = await worlds.opened(tmp_path / "world", ground)
+    await worlds.arm(world)
+    first = world.row("installation", "active").data
+    await activate(world, bundles["raised"])
+    await _stopped_row(world, ground, bundle=first["bundle"], leaf=first["leaf"])
+
+    with pytest.raises(Broken, match=r"promotion\.other"):
+        await worlds.opened(tmp_path / "world", ground, world.time)
+
+
+async def test_an_entry_that_is_not_of_the_tree_puts_nothing_in_force(tmp_path, ground, bundles):
+    worlds.copied(ground, tmp_path / "world")
+    world = await worlds.opened(tmp_path / "world", ground)
+    await worlds.arm(world)
+    digest = await taken(world, bundles["raised"])
+    body = canonical.canonical(
+        {"what": "bundle", "bundle": {"digest": digest}, "statements": [], "reason": "", "asked": []}
+    )
+    laid = make(
+        -7,
+        origin=world.house.origin,
+        kind="recovery",
+        at=world.house.now(),
+        subject="bundle",
+        state="recovered",
+        parents=(),
+        body=body,
+        body_type="magistrate/recovery-record/v1",
+        salt=bytes(32),
+    )
+    await _stopped_row(world, ground, bundle=digest, leaf=laid.leaf_digest)
+    conn = sqlite3.connect(world.root / "data" / "ledger.db")
+    with conn:
+        for name in ("entries_next", "bodies_next"):
+            conn.execute(f"DROP TRIGGER {name}")
+        row = (-7, "recovery", "bundle", "", laid.at, laid.header, laid.leaf)
+        conn.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        conn.execute("INSERT INTO bodies VALUES (?, ?, ?)", (-7, bytes(32), body))
+    conn.close()
+
+    with pytest.raises(Broken, match=r"promotion\.missing"):
         await worlds.opened(tmp_path / "world", ground, world.time)
 
 

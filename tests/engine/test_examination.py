@@ -263,6 +263,9 @@ async def test_a_promotion_without_an_approved_act(world):
         ({"sequence": 1}, "bundle.older"),
         ({"intent_digest": OTHER}, "promotion.other"),
         ({"approvals": []}, "promotion.other"),
+        ({"live_warrants": "revoke"}, "promotion.other"),
+        ({"contract": 2}, "promotion.other"),
+        ({"sequence": 1_000_001}, "promotion.other"),
         ({"author": "ben"}, "promotion.author"),
         ({"digest": "sha256:" + "1" * 64}, "promotion.other"),
     ],
@@ -272,6 +275,62 @@ async def test_a_promotion_that_says_something_else_than_the_record(world, chang
     body = {"event": "activated", "promotion": promotion(world, intent, **change)}
     await append(world, "bundle", OTHER, "active", body, [leaf])
     assert await invalid(world, code)
+
+
+async def test_a_promotion_that_names_another_act_than_the_one_that_made_it(world):
+    """The act that made it was carried by the author's own word; the one it names was not."""
+    named, _ = await _activation(world)
+    made = await approved(world, "bundle.activate", {"digest": OTHER, "live_warrants": "keep"})
+    body = {"event": "activated", "promotion": promotion(world, named)}
+    await append(world, "bundle", OTHER, "active", body, [made])
+    assert await invalid(world, "promotion.other")
+
+
+async def test_signatures_that_brought_a_bundle_back_once_bring_none_back_again(world):
+    store = world.house.store
+    bundle = {"digest": world.house.active(), "sequence": 1, "contract": 1}
+    bundle["sequence"] = world.row("installation", "active").data["sequence"]
+    words = [
+        recovery.statement(
+            store,
+            world.house.origin,
+            what="bundle",
+            to=bundle["digest"],
+            reason="locked out",
+            operator=by,
+            signer=world.signers[by],
+            at=world.house.now(),
+        )
+        for by in ("ann", "ben")
+    ]
+    said = {"what": "bundle", "reason": "locked out", "statements": words, "asked": [], "bundle": bundle}
+    await append(world, "recovery", "bundle", "recovered", said)
+    await append(world, "recovery", "bundle", "recovered", said)
+    assert await invalid(world, "recovery.other")
+    assert f"entry {store.size - 1}" in world.examined().finding
+
+
+@pytest.mark.parametrize("change", [{"reason": "nobody signed this"}, {"bundle": {"sequence": 9}}])
+async def test_a_recovery_that_says_more_than_was_signed(world, change):
+    digest = world.house.active()
+    sequence = world.row("installation", "active").data["sequence"]
+    words = [
+        recovery.statement(
+            world.house.store,
+            world.house.origin,
+            what="bundle",
+            to=digest,
+            reason="locked out",
+            operator=by,
+            signer=world.signers[by],
+            at=world.house.now(),
+        )
+        for by in ("ann", "ben")
+    ]
+    bundle = {"digest": digest, "sequence": sequence, "contract": 1, **change.get("bundle", {})}
+    said = {"what": "bundle", "reason": "locked out", "statements": words, "asked": [], **change, "bundle": bundle}
+    await append(world, "recovery", "bundle", "recovered", said)
+    assert await invalid(world, "recovery.other")
 
 
 async def test_a_promotion_that_nobody_signed(world):

@@ -126,7 +126,7 @@ def tell_impact(said: dict[str, Any]) -> None:
         what = say.visible(f"{row['agent']} {row['action']}: {row['was']} → {row['now']}")
         say.words(f"    {row['direction']} {row['intent_id'] or row['entry']} {what}")
     if said["uncovered"]:
-        say.words(f"  {say.loud('not accepted by name')}: {said['uncovered']}")
+        say.words(f"  {say.loud('not accepted by name, but by its author at most')}: {said['uncovered']}")
 
 
 def recover(

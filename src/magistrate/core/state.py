@@ -90,7 +90,9 @@ def _genesis(view: View, entry: EntryLike) -> None:
             "highest": said["sequence"],
             "author": "",
             "leaf": entry.leaf_digest,
-            "revoke": "",
+            "past": [],
+            "ended": [],
+            "spared": "",
         },
     )
     view.put("installation", "gate", state="disarmed", data={"because": "start"})
@@ -444,16 +446,20 @@ def _bundle(view: View, entry: EntryLike) -> None:
         _keep(view, "bundles", entry.subject, row, accepted=[*row.data["accepted"], given])
     else:
         promotion = said["promotion"]
-        revoke = promotion["intent_id"] if promotion["live_warrants"] == "revoke" else ""
-        _activate(view, entry, promotion, author=promotion["author"], revoke=revoke)
+        act = promotion["intent_id"] if promotion["live_warrants"] == "revoke" else ""
+        _activate(view, entry, promotion, author=promotion["author"], act=act)
 
 
-def _activate(view: View, entry: EntryLike, bundle: Mapping[str, Any], *, author: str, revoke: str = "") -> None:
-    """A bundle comes into force, and the one before it retires. `revoke` names the act that ends what lived before."""
+def _activate(view: View, entry: EntryLike, bundle: Mapping[str, Any], *, author: str, act: str = "") -> None:
+    """A bundle comes into force, and the one before it retires.
+
+    `act` names the act that ends the warrants which bundles before this one decided, its own aside; "" ends none.
+    """
     before = _must(view, "installation", "active")
     old = _must(view, "bundles", before.data["bundle"])
     _keep(view, "bundles", before.data["bundle"], old, state=advance("bundle", old.state, "retired"))
     digest = bundle["digest"]
+    past = sorted({*before.data["past"], before.data["bundle"]})
     row = view.row("bundles", digest)
     known = dict(row.data) if row else {**_BUNDLE, "sequence": bundle["sequence"], "contract": bundle["contract"]}
     state = advance("bundle", row.state if row else "archived", "active")
@@ -468,7 +474,9 @@ def _activate(view: View, entry: EntryLike, bundle: Mapping[str, Any], *, author
             "highest": max(before.data["highest"], bundle["sequence"]),
             "author": author,
             "leaf": entry.leaf_digest,
-            "revoke": revoke,
+            "past": past,
+            "ended": sorted((set(past) if act else set(before.data["ended"])) - {digest}),
+            "spared": act or before.data["spared"],
         },
     )
 

@@ -13,15 +13,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magistrate.core import promotion as promotions
-from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, Refused
+from magistrate.core.entry import Entry
+from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, ProofFailed, Refused
+from magistrate.core.merkle import leaf_hash, verify_inclusion
 from magistrate.core.promotion import NOTHING, Built
-from magistrate.core.signature import decode_public, sign_document
+from magistrate.core.signature import decode_public, sign_document, verify_document
 from magistrate.core.values import moment
 from magistrate.engine.containment import revoke_in
-from magistrate.engine.installation import ANSWERS, Installation, Word, every
+from magistrate.engine.installation import ANSWERS, PAGE, Installation, Seen, Word, every
 from magistrate.policy import changes, report
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.canaries import failures
+from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
 LIVING = ("live", "spent")  # spent: no use is left, and what runs under it may still be halted
@@ -206,21 +209,43 @@ async def hold_canaries(house: Installation, bundle: Bundle) -> None:
         raise Refused("bundle.canaries", f"the bundle fails its own canaries: {'; '.join(wrong)}")
 
 
+# -- what is over
+
+
+def is_ended(active: Row, warrant: Row) -> bool:
+    """Whether an activation ended this warrant: it ended those that its bundle decided, and spared its own."""
+    bundle = warrant.data["warrant"]["policy"]["bundle"]
+    return bundle in active.data["ended"] and warrant.data["intent_id"] != active.data["spared"]
+
+
+def hold_living(seen: Seen, warrant: Row) -> None:
+    """Return if no activation ended this warrant, whether or not that is on the warrant's own record yet.
+
+    Raises:
+        Refused: `warrant.revoked`.
+    """
+    active = seen.row("installation", "active")
+    if active is not None and is_ended(active, warrant):
+        raise Refused("warrant.revoked", "an activation ended the warrants of the bundle that decided this one")
+
+
 # -- at a start
 
 
 def hold_promoted(house: Installation) -> None:
     """Return if the record says that the active bundle was put in force: by genesis, a promotion or a recovery.
 
-    The row alone is believed for nothing: whoever can write the database could name any bundle of the archive.
+    The row alone is believed for nothing: whoever can write the database could name any bundle of the archive. 1. the
+    entry it names is one of the tree; 2. it is the last that put a bundle in force; 3. what is signed in it stands;
+    4. it names this bundle. Who the operators of a recovery are, and all before it, is for `ledger verify` to say.
 
     Raises:
-        Broken, Forged: it does not.
+        Broken, Forged: one of them does not hold.
     """
     active, genesis = house.store.row("installation", "active"), house.store.row("installation", "genesis")
     if active is None or genesis is None:
         return
-    if "leaf" not in active.data:
+    if "ended" not in active.data:
         raise Broken(
             "start.unreleased",
             "an unreleased version before this one began this ledger",
@@ -229,17 +254,42 @@ def hold_promoted(house: Installation) -> None:
     digest = active.data["bundle"]
     try:
         entry = house.store.by_leaf(bytes.fromhex(str(active.data["leaf"]).removeprefix("sha256:")))
-        said = entry.content()
-        if entry.kind == "genesis":
-            named = said["statement"]["bundle"]
-        elif entry.kind == "recovery":
-            named = said["bundle"]["digest"]
-        else:
-            key = decode_public(genesis.data["keys"]["policy"])
-            named = promotions.authentic(said["promotion"], key).digest
-    except (Absent, KeyError, ValueError) as odd:
+        _hold_in_tree(house, entry)
+        named = _named(house, entry, genesis)
+    except (Absent, KeyError, TypeError, ValueError, ProofFailed) as odd:
         raise Broken("promotion.missing", f"nothing on record put {digest} in force") from odd
-    if named != digest:
-        raise Broken(
-            "promotion.other", f"the record put {named} in force, not {digest}", hint="magistrate ledger verify"
-        )
+    if named != digest or _later(house, entry.index):
+        raise Broken("promotion.other", f"the record does not put {digest} in force", hint="magistrate ledger verify")
+
+
+def _hold_in_tree(house: Installation, entry: Entry) -> None:
+    size, path = house.store.proof(entry.index)
+    verify_inclusion(leaf_hash(entry.header), entry.index, size, path, house.store.root)
+
+
+def _named(house: Installation, entry: Entry, genesis: Row) -> str:
+    """The bundle that an entry put in force, once what is signed in it stands."""
+    said = entry.content()
+    if entry.kind == "genesis" and entry.index == 0:
+        verify_document(said["statement"], decode_public(said["statement"]["operator"]["public_key"]))
+        return str(said["statement"]["bundle"])
+    if entry.kind == "recovery" and said["what"] == "bundle":
+        for word in said["statements"]:
+            person = house.store.row("operators", word["operator"])
+            verify_document(word, decode_public(person.data["public_key"] if person else ""))
+            if word["to"] != said["bundle"]["digest"]:
+                raise Broken("promotion.other", "the operators signed for another bundle")
+        return str(said["statements"][0]["to"])
+    return promotions.authentic(said["promotion"], decode_public(genesis.data["keys"]["policy"])).digest
+
+
+def _later(house: Installation, index: int) -> bool:
+    """Whether something on record put another bundle in force after this entry."""
+    for kind in ("bundle", "recovery"):
+        start = index + 1
+        while page := house.store.entries(start, PAGE, kind=kind):
+            said = (entry.content() for entry in page)
+            if any(one.get("event") == "activated" or one.get("what") == "bundle" for one in said):
+                return True
+            start = page[-1].index + 1
+    return False

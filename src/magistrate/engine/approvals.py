@@ -17,6 +17,7 @@ from magistrate.engine.installation import Asked, Installation, Keep, Principal,
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
+DENIAL = ("intents", "installation/active")
 ROUNDS = 5  # contracts section 2: after five rounds the intent is denied
 
 
@@ -83,8 +84,9 @@ async def _act(
             keep(txn, intent_id, answer.plain())
         return answer
 
-    # a denial only narrows: nothing but the intent itself can keep it from being taken
-    return await house.commit(write, seen.only("intents") if statement.verdict == "deny" else seen)
+    # a denial only narrows: nothing but the intent itself can keep it from being taken, and a bundle that came into
+    # force meanwhile, under which it is asked again
+    return await house.commit(write, seen.only(DENIAL) if statement.verdict == "deny" else seen)
 
 
 def _standing(seen: Seen, row: Row, speaker: str) -> list[dict[str, Any]]:

@@ -66,9 +66,12 @@ class Foresight:
         return self.shown(task.result(), row)
 
     def shown(self, found: Impact, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of it that people read before they sign; what operators accepted by name is not counted as open."""
-        against = self._house.active()
-        accepted = {code for given in row["accepted"] if given["against"] == against for code in given["codes"]}
+        """The part of it that people read before they sign.
+
+        What operators accepted by name, its author aside, is not counted as uncovered.
+        """
+        against, others = self._house.active(), (given for given in row["accepted"] if given["by"] != row["author"])
+        accepted = {code for given in others if given["against"] == against for code in given["codes"]}
         said = found.plain(accepted)
         said["rules"] = said["rules"][:RULES]
         return {"state": "known", **{name: value for name, value in said.items() if name not in HIDDEN}}

@@ -107,10 +107,12 @@ class Seen:
         self._versions[table, id_] = row.version if row else 0
         return row
 
-    def only(self, table: str) -> Seen:
-        """The same condition for the rows of one table alone."""
+    def only(self, names: Sequence[str]) -> Seen:
+        """The same condition for some rows alone: those of a table, or one row, named `table/id`."""
         part = Seen(self._store)
-        part._versions = {key: version for key, version in self._versions.items() if key[0] == table}
+        part._versions = {
+            key: at for key, at in self._versions.items() if not {key[0], "/".join(key)}.isdisjoint(names)
+        }
         return part
 
     def needs(self) -> list[tuple[str, str, int]]:

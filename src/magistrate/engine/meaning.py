@@ -12,16 +12,17 @@ from typing import Any
 
 from magistrate.core import approval as approvals
 from magistrate.core import p256
-from magistrate.core import promotion as promotions
 from magistrate.core import warrant as warrants
 from magistrate.core.administration import floor_of, hold_floor
 from magistrate.core.canonical import canonical, digest, digest_of
 from magistrate.core.decision import decision_digest, hold_requirement
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Broken, MagistrateError
+from magistrate.core.merkle import Frontier
 from magistrate.core.signature import PublicKey, decode_public, verify_document
 from magistrate.core.state import intent_of
 from magistrate.core.values import unix
+from magistrate.engine.promoted import Promoted
 
 TOLERANCE = approvals.AT_TOLERANCE + 60  # an approval's time against its entry's, which never goes back
 # the act, the kind of entry it makes, what that entry calls its event, and the parameter that names its subject
@@ -68,10 +69,8 @@ class Meaning:
         self._decided: dict[str, dict[str, Any]] = {}
         self._said: dict[str, list[dict[str, Any]]] = {}
         self._issued: dict[str, _Issued] = {}
-        self._policy_key: PublicKey | None = None
-        self._active = ""
-        self._highest = 0
-        self._authors: dict[str, str] = {}
+        self._promoted = Promoted()
+        self._tree = Frontier()
         self._admitted: dict[str, str] = {}  # leaf of an admission that has changed nothing yet: its intent
 
     def read(self, entry: Entry) -> None:
@@ -80,6 +79,10 @@ class Meaning:
         Raises:
             Broken: it does not stand; says where and why.
         """
+        self._read(entry)
+        self._tree, _ = self._tree.append(entry.leaf)
+
+    def _read(self, entry: Entry) -> None:
         if (entry.index == 0) != (entry.kind == "genesis"):
             raise Broken("ledger.genesis", f"entry {entry.index}: a ledger begins with one genesis, and has no other")
         rule = getattr(self, f"_{entry.kind}", None)
@@ -103,8 +106,7 @@ class Meaning:
         self._roles[first["id"]] = frozenset(first["roles"])
         self._ever.add(first["id"])
         self._warrant_key = decode_public(statement["keys"]["warrant"])
-        self._policy_key = decode_public(statement["keys"]["policy"])
-        self._active, self._highest = statement["bundle"], statement["sequence"]
+        self._promoted.begin(statement)
         self.demo = statement["demo"]
 
     def _intent(self, entry: Entry, said: dict[str, Any]) -> None:
@@ -124,8 +126,7 @@ class Meaning:
         )
         if expected != said["decision_digest"]:
             raise Broken("decision.digest", "the decision is not what its digest says")
-        if said["bundle"] != self._active or any(one["bundle"] != self._active for one in said["asked"]):
-            raise Broken("decision.bundle", f"decided by {said['bundle']}, and {self._active} was in force")
+        self._promoted.hold_asked(said)
         if self._decided.get(entry.subject, said)["round"] != said["round"]:
             self._said.pop(entry.subject, None)
         self._decided[entry.subject] = {**said, "leaf": entry.leaf_digest}
@@ -228,32 +229,10 @@ class Meaning:
     def _bundle(self, entry: Entry, said: dict[str, Any]) -> None:
         """Taking a bundle in, or accepting what it loosens, puts nothing in force; a promotion does."""
         if said["event"] == "taken":
-            self._authors.setdefault(entry.subject, said["author"])
-        if said["event"] != "activated":
-            return
-        self._hold_promotion(entry, said["promotion"])
-        self._acted(entry, said, {})
-
-    def _hold_promotion(self, entry: Entry, said: dict[str, Any]) -> None:
-        """The policy key signed it; it follows what was in force, and names the act and approvals that carried it."""
-        if self._policy_key is None:
-            raise Broken("ledger.genesis", "a promotion before genesis")
-        promotion = promotions.authentic(said, self._policy_key)
-        promotions.hold_follows(
-            promotion,
-            origin=entry.head.origin,
-            digest=entry.subject,
-            previous=self._active,
-            highest=self._highest,
-        )
-        intent, words = self._intents[promotion.intent_id], self._said.get(promotion.intent_id, ())
-        given = {word["digest"]: word["operator"] for word in words if word["verdict"] == "approve"}
-        if promotion.intent_digest != digest_of(intent) or set(promotion.approvals) != set(given):
-            raise Broken("promotion.other", "the promotion names another act, or other approvals than it had")
-        if promotion.author != self._authors.get(entry.subject, ""):
-            raise Broken("promotion.author", "the promotion names another author than took the bundle in")
-        promotions.hold_others(promotion.author, intent["proposer"]["id"], tuple(given.values()))
-        self._active, self._highest = promotion.digest, promotion.sequence
+            self._promoted.take(entry.subject, said)
+        elif said["event"] == "activated":
+            act = self._acted(entry, said, {})
+            self._promoted.promote(entry, said["promotion"], self._intents[act], self._said.get(act, ()))
 
     def _key(self, entry: Entry, said: dict[str, Any]) -> None:
         """The first making of the bundle key needs nobody: it permits nothing. What follows is approved acts."""
@@ -265,8 +244,8 @@ class Meaning:
             raise Broken("key.announced", "the key is not the one that was announced")
         self._bundle_key = said
 
-    def _acted(self, entry: Entry, said: dict[str, Any], who: dict[str, Any]) -> None:
-        """An approved act made this entry, and it says what was approved: no more, and of nobody else."""
+    def _acted(self, entry: Entry, said: dict[str, Any], who: dict[str, Any]) -> str:
+        """The approved act that made this entry, which says what was approved: no more, and of nobody else."""
         leaf = next((parent for parent in entry.parents if parent in self._admitted), "")
         if not leaf:
             raise Broken("administration.floor", f"a {entry.kind} entry that no approved act made")
@@ -281,21 +260,25 @@ class Meaning:
         who_ = "" if kind == "key" else entry.subject  # a role of a key is nobody, whatever an operator is called
         hold_floor(intent, self._said.get(id_, ()), subject=who_, operators=len(self._ever))
         self.administration += 1
+        return id_
 
     def _recovery(self, entry: Entry, said: dict[str, Any]) -> None:
+        """Enough operators signed for exactly this, here: a word given once brings nothing back a second time."""
         signed = set()
+        here = {"size": self._tree.size, "root": self._tree.root().hex()}
         for word in said["statements"]:
             verify_document(word, self._people[word["operator"]])
             if (word["what"], word["origin"]) != (said["what"], entry.head.origin):
                 raise Broken("recovery.other", "a signed word about something else")
+            if said["what"] != "clock" and word["from"] != here:
+                raise Broken("recovery.other", "a signed word about another state of the ledger")
             signed.add(word["operator"])
         if len(signed) < (1 if said["what"] == "clock" else floor_of("bundle.activate", len(self._ever))):
             raise Broken("recovery.operators", "too few operators signed the recovery")
+        if said["reason"] not in {word["reason"] for word in said["statements"]}:
+            raise Broken("recovery.other", "a reason that nobody signed")
         if said["what"] == "bundle":
-            if any(word["to"] != said["bundle"]["digest"] for word in said["statements"]):
-                raise Broken("recovery.other", "the operators signed for another bundle")
-            self._active = said["bundle"]["digest"]
-            self._highest = max(self._highest, said["bundle"]["sequence"])
+            self._promoted.recover(said)
         self.recoveries.append(f"entry {entry.index}: recovered after {said['what']}: {said['reason']}")
 
 

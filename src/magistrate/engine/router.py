@@ -22,7 +22,7 @@ from magistrate.core import warrant as warrants
 from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, NoAnswer, Refused
 from magistrate.core.signature import admit
 from magistrate.core.values import moment, parse, unix
-from magistrate.engine import administration, facts, succession
+from magistrate.engine import activation, administration, facts, succession
 from magistrate.engine.doing import Deed, probed_before
 from magistrate.engine.gateway import refuse
 from magistrate.engine.halting import halt, halt_of, halt_under, halting_on_record
@@ -111,6 +111,7 @@ async def _redeem(
     row = seen.row("warrants", warrant_id)
     if row is None:
         raise Absent("warrant.unknown", "no such warrant", hint="magistrate warrant ls")
+    activation.hold_living(seen, row)
     known = permission(house, row)
     warrant, intent = known.warrant, known.intent
     deed = Deed(house, warrant, execution_id)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from magistrate.core.errors import MagistrateError
 from magistrate.engine import facts
-from magistrate.engine.activation import LIVING
+from magistrate.engine.activation import LIVING, is_ended
 from magistrate.engine.approvals import Asker, hold_rounds
 from magistrate.engine.containment import revoke_in
 from magistrate.engine.gateway import held
 from magistrate.engine.halting import halt_under
 from magistrate.engine.installation import Installation, Seen, Word, every
+from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
 FAR = 2**53 - 1
@@ -25,8 +26,8 @@ async def settle(house: Installation) -> None:
     if active is None or house.settled == active.version:
         return
     digest, left = active.data["bundle"], False
-    if active.data["revoke"]:
-        await _end_older(house, digest, active.data["revoke"])
+    if active.data["ended"]:
+        await _end_older(house, active)
     async for row in every(house, "intents", state="waiting"):
         if row.data.get("bundle") != digest:
             try:
@@ -72,14 +73,17 @@ async def _renew(house: Installation, intent_id: str) -> None:
     await house.commit(write, seen)
 
 
-async def _end_older(house: Installation, digest: str, act: str) -> None:
-    """End every warrant that another bundle decided, sparing the act's own; what runs under them halts."""
+async def _end_older(house: Installation, active: Row) -> None:
+    """End every warrant of a bundle whose warrants an activation ended; what runs under them halts.
+
+    Nobody can use one meanwhile: a redemption is held against the same row (`activation.hold_living`).
+    """
 
     async def revoke(warrant_id: str) -> None:
-        await house.commit(lambda txn: revoke_in(txn, warrant_id, Word("", act)))
+        await house.commit(lambda txn: revoke_in(txn, warrant_id, Word("", active.data["spared"])))
 
     async for row in every(house, "warrants", state=LIVING):
-        if row.data["warrant"]["policy"]["bundle"] != digest and row.data["intent_id"] != act:
+        if is_ended(active, row):
             await revoke(row.id)
     async for run in every(house, "executions", state="started"):
         warrant = house.store.row("warrants", run.data["warrant_id"])
