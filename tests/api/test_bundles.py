@@ -90,7 +90,7 @@ async def test_what_is_smuggled_is_refused_with_its_own_code(tmp_path, how):
 async def test_a_bundle_handed_in_is_on_record_with_its_author_and_decides_nothing(tmp_path):
     async with real.opened(tmp_path) as home:
         raw = other()
-        built = {"tests": 3, "cases": 1, "covered": 9, "lines": 9}
+        built = {"tests": 3, "cases": 1, "canaries": 0, "covered": 9, "lines": 9}
 
         answer = await home.call(LEAD, "POST", "/v1/bundles", body(raw, built=built, reason="a new one"))
 
@@ -161,7 +161,7 @@ async def test_who_may_not_hands_nothing_in_and_the_refusal_is_on_record(tmp_pat
         ({"file": "not base64!"}, "bundle.encoding"),
         ({}, "input.shape"),
         ({"file": "", "author": "somebody"}, "input.shape"),
-        ({"file": "", "built": {"tests": -1, "cases": 0, "covered": 0, "lines": 0}}, "input.shape"),
+        ({"file": "", "built": {"tests": -1, "cases": 0, "canaries": 0, "covered": 0, "lines": 0}}, "input.shape"),
     ],
 )
 async def test_what_is_no_bundle_is_refused_before_it_is_looked_at(tmp_path, said, code):

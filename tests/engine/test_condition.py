@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from magistrate.core.errors import Conflict, MagistrateError, Refused, Unavailable
+from magistrate.core.promotion import NOTHING
 from magistrate.engine import arming, gateway, halting, router
 from magistrate.engine.installation import Word
 from magistrate.executors import Outcome
@@ -16,9 +17,18 @@ async def another_activation(world):
     """The active bundle is put on record anew: another author, the same rules."""
     active = world.row("installation", "active")
     digest, sequence = active.data["bundle"], active.data["sequence"]
-    promotion = {"digest": digest, "sequence": sequence, "author": "somebody", "live_warrants": "keep", "intent_id": ""}
+    promotion = {"digest": digest, "sequence": sequence, "live_warrants": "keep", "intent_id": ""}
     body = {"event": "activated", "promotion": promotion}
-    await world.house.commit(lambda txn: txn.append("bundle", digest, "active", (), body, "magistrate/bundle/v1"))
+    taken = {"event": "taken", "sequence": sequence, "contract": 1, "built": NOTHING.plain(), "by": "somebody"}
+
+    def write(txn):
+        if active.data["author"] == "":
+            txn.append("bundle", digest, "archived", (), taken, "magistrate/bundle/v1")
+            row = txn.row("bundles", digest)
+            txn.layer.put("bundles", digest, state="active", data=row.data)
+        txn.append("bundle", digest, "active", (), body, "magistrate/bundle/v1")
+
+    await world.house.commit(write)
 
 
 async def shut_and_open(world):

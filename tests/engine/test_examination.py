@@ -237,7 +237,7 @@ def promotion(world, intent, **change):
 
 async def _taken(world, author):
     built = NOTHING.plain()
-    said = {"event": "taken", "sequence": 1_000_000, "contract": 1, "author": author, "built": built}
+    said = {"event": "taken", "sequence": 1_000_000, "contract": 1, "by": author, "built": built}
     await world.house.commit(lambda txn: txn.append("bundle", OTHER, "archived", body=said))
 
 

@@ -48,13 +48,13 @@ def activate(
     who = me()
     digest = bundle if _is_digest(bundle) else _hand_in(who.client, Path(bundle), report, reason)
     about = who.client.get(f"/v1/bundles/{digest}/changes")
-    if accept:
-        said = {"against": about["against"], "codes": accept, "reason": reason}
-        who.client.post(f"/v1/bundles/{digest}/acceptances", said)
     tell(about)
     tell_impact(who.client.get(f"/v1/bundles/{digest}/impact"))
     if not yes:
         typer.confirm("Propose and sign this?", abort=True, err=True)
+    if accept:  # on record for ever: not before it was seen and confirmed
+        said = {"against": about["against"], "codes": accept, "reason": reason}
+        who.client.post(f"/v1/bundles/{digest}/acceptances", said)
     parameters = {"digest": digest, "live_warrants": live_warrants}
     administer("bundle.activate", parameters, reason, as_json=as_json, who=who)
 
@@ -82,10 +82,9 @@ def _figures(found: dict[str, Any]) -> Built:
         Malformed: `policy.report`: it is none.
     """
     try:
-        reach = found["coverage"]
-        return Built.model_validate(
-            {"tests": found["tests"], "cases": found["cases"], "covered": reach["covered"], "lines": reach["lines"]}
-        )
+        counts = {name: found[name] for name in ("tests", "cases", "canaries")}
+        reach = {name: found["coverage"][name] for name in ("covered", "lines")}
+        return Built.model_validate({**counts, **reach})
     except (KeyError, TypeError, ValidationError):
         hint = "magistrate policy build rego --json > report.json"
         raise Malformed("policy.report", "this is not what `policy build --json` prints", hint=hint) from None

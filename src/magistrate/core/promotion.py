@@ -25,11 +25,12 @@ class Built(Document):
 
     tests: Count  # of Rego, all passed
     cases: Count  # rows of decision tables, all passed
+    canaries: Count  # all answered as they must
     covered: Count  # lines of the Rego that ships which some test reached
     lines: Count  # that there are
 
 
-NOTHING = Built(tests=0, cases=0, covered=0, lines=0)
+NOTHING = Built(tests=0, cases=0, canaries=0, covered=0, lines=0)
 
 
 class Promotion(Document):

@@ -438,7 +438,7 @@ _BUNDLE: Mapping[str, Any] = {"author": "", "built": NOTHING.plain(), "accepted"
 def _bundle(view: View, entry: EntryLike) -> None:
     said = entry.content()
     if said["event"] == "taken":
-        data = {**_BUNDLE, **{name: said[name] for name in ("sequence", "contract", "author", "built")}}
+        data = {**_BUNDLE, **{name: said[name] for name in ("sequence", "contract", "built")}, "author": said["by"]}
         view.put("bundles", entry.subject, state="archived", data={**data, "taken_at": entry.at})
     elif said["event"] == "accepted":
         row = _must(view, "bundles", entry.subject)
@@ -447,10 +447,10 @@ def _bundle(view: View, entry: EntryLike) -> None:
     else:
         promotion = said["promotion"]
         act = promotion["intent_id"] if promotion["live_warrants"] == "revoke" else ""
-        _activate(view, entry, promotion, author=promotion["author"], act=act)
+        _activate(view, entry, promotion, act=act)
 
 
-def _activate(view: View, entry: EntryLike, bundle: Mapping[str, Any], *, author: str, act: str = "") -> None:
+def _activate(view: View, entry: EntryLike, bundle: Mapping[str, Any], *, act: str = "") -> None:
     """A bundle comes into force, and the one before it retires.
 
     `act` names the act that ends the warrants which bundles before this one decided, its own aside; "" ends none.
@@ -472,7 +472,7 @@ def _activate(view: View, entry: EntryLike, bundle: Mapping[str, Any], *, author
             "bundle": digest,
             "sequence": bundle["sequence"],
             "highest": max(before.data["highest"], bundle["sequence"]),
-            "author": author,
+            "author": known["author"],
             "leaf": entry.leaf_digest,
             "past": past,
             "ended": sorted((set(past) if act else set(before.data["ended"])) - {digest}),
@@ -536,7 +536,7 @@ def _recovery(view: View, entry: EntryLike) -> None:
     said = entry.content()
     view.put("installation", f"recovery/{said['what']}", state="recovered", data={**said, "at": entry.at})
     if said["what"] == "bundle":
-        _activate(view, entry, said["bundle"], author="")
+        _activate(view, entry, said["bundle"])
 
 
 def _key(view: View, entry: EntryLike) -> None:

@@ -16,7 +16,7 @@ from magistrate.core import promotion as promotions
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, ProofFailed, Refused
 from magistrate.core.merkle import leaf_hash, verify_inclusion
-from magistrate.core.promotion import NOTHING, Built
+from magistrate.core.promotion import Built
 from magistrate.core.signature import decode_public, sign_document, verify_document
 from magistrate.core.values import moment
 from magistrate.engine.containment import revoke_in
@@ -49,7 +49,6 @@ async def take(house: Installation, raw: bytes, built: Built, word: Word) -> dic
                 "event": "taken",
                 "sequence": bundle.sequence,
                 "contract": bundle.contract,
-                "author": word.by,
                 "built": built.plain(),
                 **word.plain(),
             }
@@ -135,7 +134,8 @@ class Ready:
         assert row is not None  # noqa: S101 - and comes from an intent
         promotions.hold_newer(self._bundle.digest, self._bundle.sequence, active.data["highest"])
         taken = txn.row("bundles", self._bundle.digest)
-        author = str(taken.data["author"]) if taken else ""
+        assert taken is not None  # noqa: S101 - `ready` has seen it, and no row of a bundle ever goes
+        author = str(taken.data["author"])
         said = [given for given in row.data["approvals"] if given["verdict"] == "approve"]
         promotions.hold_others(author, intent["proposer"]["id"], [given["operator"] for given in said])
         if intent["parameters"]["live_warrants"] == "revoke":
@@ -145,7 +145,7 @@ class Ready:
         unsigned |= {
             "previous": active.data["bundle"],
             "author": author,
-            "built": taken.data["built"] if taken else NOTHING.plain(),
+            "built": taken.data["built"],
         }
         body = {"event": "activated", "promotion": sign_document(unsigned, self._house.keys.policy)}
         return "bundle", self._bundle.digest, "active", body

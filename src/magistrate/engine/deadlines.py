@@ -28,7 +28,7 @@ async def keep(house: Installation) -> None:
         try:
             await tick(house)
             if looks % UNSETTLED == 0:
-                await succession.settle(house)
+                succession.begin(house)
             if looks % IDLE == 0:
                 await succession.let_go(house)
             looks += 1

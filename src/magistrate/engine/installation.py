@@ -195,6 +195,7 @@ class Installation:
     running: dict[str, Run] = field(default_factory=dict)
     unjudged: set[str] = field(default_factory=set)
     fault: str = ""  # which keeper ended, and with what: nothing is issued without deadlines, canaries and pulse
+    settling: asyncio.Task[None] | None = None
     settled: int = 0  # the version of the row of the active bundle whose consequences were carried out
     canaried: float = 0.0  # when the active bundle's canaries were last answered as they must be
     _turns: dict[str, tuple[asyncio.Lock, int]] = field(default_factory=dict)

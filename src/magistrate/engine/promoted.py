@@ -30,7 +30,7 @@ class Promoted:
 
     def take(self, digest: str, said: Mapping[str, Any]) -> None:
         """A bundle was handed in; whoever did so first is its author."""
-        self._authors.setdefault(digest, said["author"])
+        self._authors.setdefault(digest, said["by"])
         self._known.setdefault(digest, (said["sequence"], said["contract"]))
 
     def hold_asked(self, said: Mapping[str, Any]) -> None:

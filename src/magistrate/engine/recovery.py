@@ -121,7 +121,8 @@ async def recover_bundle(
     await _hold_canaries(bundle, binary)
     named = {"digest": bundle.digest, "sequence": bundle.sequence, "contract": bundle.contract}
     reason = str(words[0]["reason"])
-    return await store.commit(lambda txn: _append(txn, "bundle", reason, list(words), [], bundle=named))
+    opa = {"version": binary.version, "sha256": f"sha256:{binary.sha256}"}  # which answered the canaries
+    return await store.commit(lambda txn: _append(txn, "bundle", reason, list(words), [], bundle=named, opa=opa))
 
 
 async def _hold_canaries(bundle: Bundle, binary: Binary) -> None:
@@ -162,14 +163,17 @@ def _append(
     reason: str,
     statements: list[dict[str, Any]],
     asked: list[dict[str, Any]],
-    **more: dict[str, Any],
+    *,
+    bundle: dict[str, Any] | None = None,
+    opa: dict[str, str] | None = None,
 ) -> dict[str, Any]:
+    said = {"what": what, "reason": reason, "statements": statements, "asked": asked}
     entry = txn.append(
         kind="recovery",
         subject=what,
         state="recovered",
         parents=(),
-        body={"what": what, "reason": reason, "statements": statements, "asked": asked, **more},
+        body={**said, "bundle": bundle or {}, "opa": opa or {}},
         body_type="magistrate/recovery-record/v1",
         chain="",
     )

@@ -66,7 +66,7 @@ async def redeem(
     deed = Deed(house, row.data["warrant"], execution_id)
     if deed.kind == "builtin":
         await hear(house, execution_id, News())
-        house.later(succession.settle(house))  # what the act brings with it beyond its own commit
+        succession.begin(house)  # what the act brings with it beyond its own commit
     elif row.data["warrant"]["audience"].endswith("/router"):
         run = house.running.setdefault(execution_id, Run())
         house.later(_carry(house, execution_id, row.data["warrant"], deed, run))

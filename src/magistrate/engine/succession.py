@@ -20,14 +20,23 @@ from magistrate.store.txn import Txn
 FAR = 2**53 - 1
 
 
+def begin(house: Installation) -> None:
+    """Settle beside everything else, unless that is under way: deadlines wait for no question."""
+    if house.settling is None or house.settling.done():
+        house.settling = house.later(settle(house))
+
+
 async def settle(house: Installation) -> None:
     """Carry out what the bundle in force brings with it; nothing where that is done already."""
     active = house.store.row("installation", "active")
     if active is None or house.settled == active.version:
         return
     digest, left = active.data["bundle"], False
-    if active.data["ended"]:
-        await _end_older(house, active)
+    try:
+        if active.data["ended"]:
+            await _end_older(house, active)
+    except MagistrateError:  # the store is away: nobody can use one of them meanwhile
+        left = True
     async for row in every(house, "intents", state="waiting"):
         if row.data.get("bundle") != digest:
             try:
