@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,15 @@ import pytest
 from magistrate.core import canonical
 from magistrate.core.entry import make
 from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, Malformed, NoAnswer, Refused
-from magistrate.core.promotion import Built, authentic
+from magistrate.core.promotion import NOTHING, Built, authentic
 from magistrate.core.signature import decode_public, sign_document, signer_from_seed
-from magistrate.engine import activation, arming, recovery, succession
+from magistrate.engine import activation, arming, deadlines, recovery, succession
 from magistrate.engine.installation import Word
 from magistrate.engine.opening import open_store
 from magistrate.policy import sidecar as sidecars
 from magistrate.policy.bundle import Bundle
 from tests.support import world as worlds
-from tests.support.world import DEPLOY, FIRST, RESTART, refund, until
+from tests.support.world import DEPLOY, FIRST, RESTART, Time, refund, until
 
 FIGURES = Built(tests=362, cases=23, canaries=6, covered=1180, lines=1180)
 
@@ -342,13 +343,52 @@ async def test_a_bundle_that_fails_its_canaries_uses_nothing_up_and_changes_noth
     assert (await world.propose(RESTART)).decision["standing"]["outcome"] == "allow"
 
 
-async def test_sequences_only_go_up(world, bundles):
+async def test_sequences_only_go_up_and_nobody_is_asked_to_sign_for_less(world, bundles):
     await activate(world, bundles["tightened"])
-    digest = await taken(world, bundles["raised"])
-    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    digest, start = await taken(world, bundles["raised"]), world.size
 
     with pytest.raises(Conflict, match=r"bundle\.older"):
+        await propose(world, digest)
+    assert world.size == start
+
+
+async def test_one_that_was_proposed_in_time_and_is_older_now_does_not_come_into_force(world, bundles):
+    digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    newer = await activate(world, bundles["tightened"])
+
+    with pytest.raises(MagistrateError, match=r"bundle\.older"):
         await world.redeem(shown.warrant)
+    assert world.house.active() == newer
+
+
+async def test_an_author_may_give_the_figures_later_and_nobody_else_may(world, bundles):
+    await activation.take(world.house, bundles["raised"], NOTHING, Word("ann", ""))
+    other = Built(tests=1, cases=1, canaries=1, covered=1, lines=1)
+    assert (await activation.take(world.house, bundles["raised"], other, Word("ben", "")))["built"] == NOTHING.plain()
+
+    shown = await activation.take(world.house, bundles["raised"], FIGURES, Word("ann", ""))
+    assert (shown["built"], shown["state"], shown["author"]) == (FIGURES.plain(), "archived", "ann")
+    assert (await activation.take(world.house, bundles["raised"], other, Word("ann", "")))["built"] == FIGURES.plain()
+
+
+async def test_an_intent_whose_rounds_are_used_up_by_activations_is_denied(world, bundles, tmp_path):
+    waiting = await world.propose(DEPLOY)
+    id_ = waiting.intent["intent_id"]
+    raws = [bundles["raised"]]
+    for sequence in range(1001, 1005):
+
+        def change(folder, sequence=sequence):
+            raised(folder)
+            numbered(folder, sequence)
+
+        raws.append(worlds.variant(tmp_path / str(sequence), change))
+    for raw in raws:
+        await activate(world, raw)
+
+    row = world.row("intents", id_)
+    assert (row.state, row.data["round"]) == ("denied", 6)
+    assert row.data["standing"]["reasons"][0]["code"] == "rounds.exhausted"
 
 
 async def test_of_two_acts_in_a_race_the_older_one_loses(world, bundles):
@@ -426,6 +466,42 @@ async def test_a_denial_that_comes_while_a_bundle_is_exchanged_is_taken_under_th
     assert said.decision["standing"]["outcome"] == "deny"
     assert asked[-1].bundle == digest
     assert world.examined().verdict == "VERIFIED"
+
+
+async def test_a_running_service_asks_again_and_lets_go_by_itself(tmp_path, ground, bundles, monkeypatch):
+    monkeypatch.setattr(deadlines, "TICK", 0.01)
+    async with worlds.live(tmp_path / "world", ground, pooled=False) as world:
+        waiting = await world.propose(DEPLOY)
+        digest = await taken(world, bundles["raised"])
+        shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+        monkeypatch.setattr(succession, "begin", lambda _: None)
+        await world.redeem(shown.warrant)
+        monkeypatch.undo()
+        monkeypatch.setattr(deadlines, "TICK", 0.01)
+        world.time.go(100_000)
+        keeping = asyncio.create_task(deadlines.keep(world.house))
+        try:
+            await until(lambda: set(world.house.sidecars.live()) == {digest})
+            await until(lambda: world.row("intents", waiting.intent["intent_id"]).state != "waiting")
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_a_running_service_renews_what_waits_by_itself(world, bundles, monkeypatch):
+    waiting = await world.propose(DEPLOY)
+    monkeypatch.setattr(succession, "begin", lambda _: None)
+    digest = await taken(world, bundles["raised"])
+    shown = await world.approve(await propose(world, digest), skip=(FIRST, "ann"))
+    await world.redeem(shown.warrant)
+    assert world.row("intents", waiting.intent["intent_id"]).data["round"] == 1
+    monkeypatch.undo()
+    keeping = asyncio.create_task(deadlines.keep(world.house))
+    try:
+        await until(lambda: world.row("intents", waiting.intent["intent_id"]).data["round"] == 2)
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 # -- accepting what a bundle loosens
@@ -596,6 +672,8 @@ def _word(store, world, digest, by, **change):
     if not change:
         return said
     unsigned = {k: v for k, v in said.items() if k != "signature"}
+    if change.get("reason") == "by-turns":
+        change = {"reason": f"as {by} sees it"}
     return sign_document({**unsigned, **change}, world.signers[by])
 
 
@@ -610,10 +688,13 @@ async def test_two_operators_bring_an_archived_bundle_back_and_every_verificatio
         store.close_now()
     assert done["what"] == "bundle"
 
-    back = await worlds.opened(world.root, ground, world.time)
+    back = await worlds.opened(
+        world.root, ground, Time(time.time() + 1)
+    )  # the stopped ledger was written by a real clock
     try:
         await worlds.arm(back)
         assert back.house.active() == before
+        assert (await back.propose(RESTART)).decision["bundle"] == before  # and the examination follows it there
         told = back.examined()
         assert told.verdict == "VERIFIED", told.finding
         assert any("bundle" in line for line in told.recoveries)
@@ -629,6 +710,7 @@ async def test_two_operators_bring_an_archived_bundle_back_and_every_verificatio
         (("ann", "ben"), {"to": "sha256:" + "0" * 64}, "recovery.other"),
         (("ann", "ben"), {"what": "mark"}, "recovery.other"),
         (("ann", "ben"), {"from": {"size": 1, "root": "00"}}, "recovery.other"),
+        (("ann", "ben"), {"reason": "by-turns"}, "recovery.other"),
     ],
 )
 async def test_fewer_or_other_words_bring_nothing_back(tmp_path, ground, bundles, people, change, code):

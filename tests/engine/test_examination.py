@@ -310,7 +310,9 @@ async def test_signatures_that_brought_a_bundle_back_once_bring_none_back_again(
     assert f"entry {store.size - 1}" in world.examined().finding
 
 
-@pytest.mark.parametrize("change", [{"reason": "nobody signed this"}, {"bundle": {"sequence": 9}}])
+@pytest.mark.parametrize(
+    "change", [{"reason": "nobody signed this"}, {"bundle": {"sequence": 9}}, {"bundle": {"digest": OTHER}}]
+)
 async def test_a_recovery_that_says_more_than_was_signed(world, change):
     digest = world.house.active()
     sequence = world.row("installation", "active").data["sequence"]

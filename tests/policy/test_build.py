@@ -194,3 +194,14 @@ def test_the_projects_own_tree_builds_twice_to_the_same_bytes(binary):
     from tests.support.rego_tools import REGO
 
     assert build(binary, REGO) == build(binary, REGO)
+
+
+@pytest.mark.parametrize("typo", ["input.intent.paramters.amount", "input.intnt.target", "input.now.wekday"])
+def test_a_field_that_no_question_holds_is_refused(tmp_path, binary, typo):
+    """A misspelt fact is undefined, and an undefined denial denies nothing."""
+    shutil.copytree(ROOT / "rego", tmp_path / "rego")
+    path = tmp_path / "rego/policies/refunds/refunds.rego"
+    path.write_text(path.read_text() + f"\n_typo := {typo}\n")
+
+    with pytest.raises(Malformed, match=r"gate\.compile.*undefined ref"):
+        build(binary, tmp_path / "rego")

@@ -45,6 +45,9 @@ def activate(
     """
     if live_warrants not in ("keep", "revoke"):
         raise Malformed("policy.live_warrants", "live warrants are kept or revoked", hint="--live-warrants keep")
+    if report is not None and (_is_digest(bundle) or Path(bundle).is_dir()):
+        hint = "magistrate policy activate bundles/3f2a....tar.gz --report report.json"
+        raise Malformed("policy.report", "a report is given with a bundle's file", hint=hint)
     who = me()
     digest = bundle if _is_digest(bundle) else _hand_in(who.client, Path(bundle), report, reason)
     about = who.client.get(f"/v1/bundles/{digest}/changes")
@@ -60,6 +63,13 @@ def activate(
 
 
 def _is_digest(said: str) -> bool:
+    """Whether a digest is meant.
+
+    Raises:
+        Malformed: `policy.digest`: it begins as one and is none.
+    """
+    if said.startswith("sha256:") and not re.fullmatch(DIGEST, said):
+        raise Malformed("policy.digest", f"{said} is not sha256: and 64 hex digits", hint="magistrate policy ls")
     return re.fullmatch(DIGEST, said) is not None
 
 

@@ -121,7 +121,14 @@ def shown(id_: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = Fal
 
     Example: magistrate approvals show int-0198...
     """
-    say.data(me().client.get(f"/v1/intents/{id_}"), as_json=as_json)
+    client = me().client
+    found = client.get(f"/v1/intents/{id_}")
+    if as_json:
+        say.data(found, as_json=True)
+        return
+    say.data(_signed_part(found), as_json=False)
+    _tell_renewed(found)
+    _tell_activation(client, found)
 
 
 @approvals.command("approve")
@@ -159,13 +166,10 @@ def _speak(id_: str, verdict: str, reason: str, narrowing: dict[str, Any], *, ye
     name, signer = who.operator()
     shown = who.client.get(f"/v1/intents/{id_}")
     if not yes:
-        _tell_renewed(shown)
-        if "activation" in shown:
-            activating.tell(shown["activation"])
-            if shown["activation"].get("impact"):
-                activating.tell_impact(who.client.get(f"/v1/bundles/{shown['activation']['digest']}/impact"))
         say.words("You are about to sign this:")
-        say.words("\n".join(say.lines(shown)))
+        say.words("\n".join(say.lines(_signed_part(shown))))
+        _tell_renewed(shown)
+        _tell_activation(who.client, shown)
         typer.confirm("Sign?", abort=True, err=True)
     answer = operator.act(
         who.client, shown, operator=name, signer=signer, verdict=verdict, reason=reason, narrowing=narrowing
@@ -176,6 +180,20 @@ def _speak(id_: str, verdict: str, reason: str, narrowing: dict[str, Any], *, ye
         _tell(answer)
     outcome = answer["decision"]["standing"]["outcome"]
     raise typer.Exit(say.DONE if verdict == "deny" else say.OUTCOMES[outcome])
+
+
+def _signed_part(shown: dict[str, Any]) -> dict[str, Any]:
+    """What is signed, and what was said before; not where else to look."""
+    return {name: value for name, value in shown.items() if name not in ("activation", "links")}
+
+
+def _tell_activation(client: Client, shown: dict[str, Any]) -> None:
+    """Of an act about a bundle: what it changes, and which past decisions; last, right above the question."""
+    about = shown.get("activation")
+    if about:
+        activating.tell(about)
+        if about.get("impact"):
+            activating.tell_impact(client.get(f"/v1/bundles/{about['digest']}/impact"))
 
 
 def _tell_renewed(shown: dict[str, Any]) -> None:

@@ -376,6 +376,10 @@ def rotate(
 
     Example: magistrate keys rotate --role bundle
     """
+    if role != "bundle":
+        raise Malformed(
+            "key.role", f"this version rotates the bundle key, not {role}", hint="magistrate keys rotate --role bundle"
+        )
     administer("key.rotate", {"role": role}, reason, as_json=as_json)
 
 

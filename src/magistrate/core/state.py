@@ -440,6 +440,8 @@ def _bundle(view: View, entry: EntryLike) -> None:
     if said["event"] == "taken":
         data = {**_BUNDLE, **{name: said[name] for name in ("sequence", "contract", "built")}, "author": said["by"]}
         view.put("bundles", entry.subject, state="archived", data={**data, "taken_at": entry.at})
+    elif said["event"] == "figures":
+        _keep(view, "bundles", entry.subject, _must(view, "bundles", entry.subject), built=said["built"])
     elif said["event"] == "accepted":
         row = _must(view, "bundles", entry.subject)
         given = {name: said[name] for name in ("against", "codes", "by", "reason")}

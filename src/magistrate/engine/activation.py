@@ -16,7 +16,7 @@ from magistrate.core import promotion as promotions
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, ProofFailed, Refused
 from magistrate.core.merkle import leaf_hash, verify_inclusion
-from magistrate.core.promotion import Built
+from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.signature import decode_public, sign_document, verify_document
 from magistrate.core.values import moment
 from magistrate.engine.containment import revoke_in
@@ -53,7 +53,19 @@ async def take(house: Installation, raw: bytes, built: Built, word: Word) -> dic
                 **word.plain(),
             }
             await house.commit(lambda txn: _append(txn, bundle.digest, "archived", body))
+        elif _adds(row, built, word):
+            body = {"event": "figures", "built": built.plain(), **word.plain()}
+            await house.commit(lambda txn: _append(txn, bundle.digest, row.state, body))
     return show(house, bundle.digest)
+
+
+def _adds(row: Row, built: Built, word: Word) -> bool:
+    """Whether the author now gives the figures that were not given before it came into force."""
+    return (
+        row.state == "archived"
+        and row.data["built"] == NOTHING.plain() != built.plain()
+        and row.data["author"] == word.by
+    )
 
 
 async def accept(house: Installation, digest: str, against: str, codes: Sequence[str], word: Word) -> dict[str, Any]:

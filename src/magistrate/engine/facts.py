@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from magistrate.core import question
+from magistrate.core import promotion, question
 from magistrate.core.errors import Absent, Refused
 from magistrate.core.pointer import find
 from magistrate.engine.installation import Installation, Principal, Seen, every
@@ -95,17 +95,22 @@ def reserves(counters: Mapping[str, Any], intent: Mapping[str, Any], uses: int) 
 
 
 def author(seen: Seen, active: Row, subject: Mapping[str, str]) -> str:
-    """Whose policy the intent is about: the author of the bundle it would put in force, else of the one in force.
+    """Whose policy the intent is about: the author of the bundle it would put in force, else of the one in force."""
+    row = seen.row("bundles", subject["id"]) if subject["type"] == BUNDLE else None
+    return str((row or active).data["author"])
+
+
+def hold_newer(seen: Seen, active: Row, subject: Mapping[str, str]) -> None:
+    """Return unless the intent is about a bundle that could not come into force whoever signs.
 
     Raises:
-        Absent: `bundle.unknown`: an act about a bundle that nobody took in has no author to be kept out.
+        Absent: `bundle.unknown`. Conflict: `bundle.older`.
     """
-    if subject["type"] != BUNDLE:
-        return str(active.data["author"])
-    row = seen.row("bundles", subject["id"])
-    if row is None:
-        raise Absent("bundle.unknown", f"no bundle {subject['id']} is on record", hint="magistrate policy ls")
-    return str(row.data["author"])
+    if subject["type"] == BUNDLE:
+        row = seen.row("bundles", subject["id"])
+        if row is None:
+            raise Absent("bundle.unknown", f"no bundle {subject['id']} is on record", hint="magistrate policy ls")
+        promotion.hold_newer(subject["id"], row.data["sequence"], active.data["highest"])
 
 
 def subject_of(action: Mapping[str, Any], intent: Mapping[str, Any]) -> dict[str, str]:

@@ -66,6 +66,7 @@ async def _submit(
     )
     row = bundle.data["catalogue"]["actions"].get(intent["action"], {})
     subject = facts.subject_of(row, intent)
+    facts.hold_newer(seen, active, subject)
     people = facts.installation(house, seen)
     used, blind = await facts.used(house, seen, bundle.data.get("counters", {}), intent, now)
     asking = question.decision(

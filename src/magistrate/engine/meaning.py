@@ -275,7 +275,7 @@ class Meaning:
             signed.add(word["operator"])
         if len(signed) < (1 if said["what"] == "clock" else floor_of("bundle.activate", len(self._ever))):
             raise Broken("recovery.operators", "too few operators signed the recovery")
-        if said["reason"] not in {word["reason"] for word in said["statements"]}:
+        if {said["reason"]} != {word["reason"] for word in said["statements"]}:
             raise Broken("recovery.other", "a reason that nobody signed")
         if said["what"] == "bundle":
             self._promoted.recover(said)

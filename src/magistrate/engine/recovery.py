@@ -26,6 +26,7 @@ from magistrate.store.txn import Txn
 
 AT_TOLERANCE = 300
 CANARY_SECONDS = 5.0
+AGAIN = "magistrate policy recover --help"
 MARK_TOLERANCE = 7 * 86_400  # operators of a stopped service may need days to come together
 
 
@@ -145,9 +146,13 @@ def _hold_enough(store: Store, origin: str, words: Sequence[dict[str, Any]], *, 
     for said in words:
         signed.add(_held(store, origin, said, what=what, now=now, tolerance=MARK_TOLERANCE))
         if said["from"] != here:
-            raise Refused("recovery.other", "the signed word is about another state of the ledger", pointer="/from")
+            raise Refused(
+                "recovery.other", "the signed word is about another state of the ledger", pointer="/from", hint=AGAIN
+            )
         if said["to"] != to:
-            raise Refused("recovery.other", "the signed word is about another bundle", pointer="/to")
+            raise Refused("recovery.other", "the signed word is about another bundle", pointer="/to", hint=AGAIN)
+    if len({said["reason"] for said in words}) > 1:
+        raise Refused("recovery.other", "the operators signed different reasons", pointer="/reason", hint=AGAIN)
     if len(signed) < needed:
         verb = "policy recover DIGEST" if what == "bundle" else "ledger recover"
         raise Refused(

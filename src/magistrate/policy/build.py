@@ -23,7 +23,7 @@ def build(binary: Binary, rego_folder: Path) -> bytes:
     sequence = _sequence(rego_folder / ".manifest")
     with tempfile.TemporaryDirectory(prefix="magistrate-build-") as scratch:
         target = Path(scratch) / "bundle.tar.gz"
-        with_types = ("--schema", source.SCHEMAS) if (rego_folder / source.SCHEMAS).is_dir() else ()
+        with_types = _types(rego_folder)
         # the path argument becomes part of every file's name: always `.`, always from within
         whole = ("--bundle", ".", *source.SHIPPED_ONLY)
         made = ("build", *whole, "--revision", str(sequence), "--output", str(target))
@@ -34,6 +34,14 @@ def build(binary: Binary, rego_folder: Path) -> bytes:
         raw = target.read_bytes()
     gate.check(binary, Bundle.read(raw))
     return raw
+
+
+def _types(rego_folder: Path) -> tuple[str, ...]:
+    """How OPA is told what a question may hold: for every rule alike, unless the author's own annotations say which."""
+    if not (rego_folder / source.TYPES).is_file():
+        return ()
+    annotated = any(b"# schemas:" in path.read_bytes() for path in rego_folder.rglob("*.rego"))
+    return ("--schema", source.SCHEMAS if annotated else source.TYPES)
 
 
 def _check_files(rego_folder: Path) -> None:

@@ -16,6 +16,7 @@ from magistrate.policy.binary import Binary
 from magistrate.policy.command import PATIENCE, run
 
 MAX_DATA: Final = 8 * 1024 * 1024  # as much as a packed bundle may have
+TYPES: Final = "schemas/input.json"  # what a question may hold, as OPA's checker reads it
 SCHEMAS: Final = "schemas"
 CAPABILITIES: Final = "capabilities.json"
 TABLES: Final = ("cases.yaml", "cases.csv")  # decision tables, beside the policy they are about
