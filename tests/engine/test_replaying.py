@@ -420,6 +420,42 @@ async def test_another_history_than_the_mark_remembers_is_found(root):
     assert only(await replay(root), "ledger.forked")
 
 
+def rewritten(root, bodies):
+    """The same, by somebody who leaves the signed checkpoints and the mark as they are."""
+    kept = [(mark, mark.read_bytes()) for mark in (root / "state").glob("*.mark")]
+    conn = ledger(root)
+    notes = conn.execute("SELECT note, size FROM checkpoints").fetchall()
+    rebuilt(root, bodies)
+    conn.executemany("UPDATE checkpoints SET note = ? WHERE size = ?", notes)
+    conn.close()
+    for mark, raw in kept:
+        mark.write_bytes(raw)
+
+
+async def test_a_limited_replay_holds_what_it_read_to_the_signed_head_too(root):
+    whole = await replay(root)
+    assert whole.clean
+    few = Order(limit=whole.said["counts"]["questions"] - 2)
+    sound = await replay(root, few)
+    assert sound.clean
+    assert sound.said["range"]["end"] < whole.said["range"]["end"]
+    assert "entries" in sound.said["checked"]
+    seq, _, _, said = decided(root, "deny")
+    assert seq < sound.said["range"]["end"] - 2
+    del said["asked"]  # a whole denial vanishes from the record
+    said["standing"]["outcome"] = "allow"
+    rewritten(root, {seq: canonical.canonical(said)})
+    found = await replay(root, few)
+    assert "replay.tree_changed" in found.said["counts"]["findings"]
+    assert "entries" not in found.said["checked"]
+    assert not found.clean
+
+
+async def test_what_was_not_checked_is_not_said_to_be(root):
+    none = await replay(root, Order(until=worlds.NOON - 86_400))
+    assert not {"bundles", "answers"} & set(none.said["checked"])
+
+
 # -- on another bundle
 
 

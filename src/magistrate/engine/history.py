@@ -174,21 +174,27 @@ class History:
                 self._next = entry.index + 1
                 yield entry, self._held(entry)
 
-    def hold_tree(self, head: Head) -> None:
-        """After the last entry: what was read is what the tree stands over."""
-        if self.findings or self._next != self._end or self._frontier.size != self._end:
-            return
+    def hold_tree(self, head: Head) -> bool:
+        """After the last entry that was read: all of them are what the tree under the head stands over.
+
+        True where that was shown. Where it was not, there is a finding: here, or among those of the head.
+        """
+        if self.findings:
+            return False
         try:
             self._hold_tree(head)
         except Broken as broken:
-            self.findings.append(Finding("replay.tree_changed", max(0, self._end - 1), "", "", broken.detail))
+            self.findings.append(Finding("replay.tree_changed", max(0, self._next - 1), "", "", broken.detail))
+            return False
+        return bool(head.root)
 
     def _hold_tree(self, head: Head) -> None:
-        if frontier_at(self._end, self._node) != self._frontier:
-            raise Broken("ledger.root", f"the first {self._end} entries are not those the tree was built over")
-        if head.root and self._end:
-            path = self._reader.consistency(self._end, head.size)
-            verify_consistency(self._end, self._frontier.root(), head.size, bytes.fromhex(head.root), path)
+        size = self._next  # where reading stopped, which may be before the range's end
+        if frontier_at(size, self._node) != self._frontier:
+            raise Broken("ledger.root", f"the first {size} entries are not those the tree was built over")
+        if head.root and size:
+            path = self._reader.consistency(size, head.size)
+            verify_consistency(size, self._frontier.root(), head.size, bytes.fromhex(head.root), path)
 
     def intent_of(self, entry: Entry) -> Entry | None:
         """The intent that the chain of an entry began with; None where there is none, or it was erased."""

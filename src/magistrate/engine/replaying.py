@@ -143,6 +143,7 @@ class _Run:
         self._tell = tell
         self._progress = Progress(0, first, first, end)
         self._searches = SEARCHES
+        self._held = False  # whether every entry that was read was shown to belong to the head
         self._entries = self._questions = self._identical = self._different = 0
         self._counted: Counter[str] = Counter()
         self._kept: list[Finding] = []
@@ -177,7 +178,7 @@ class _Run:
                 self._next = entry.index + 1
                 await self._now_and_then()
             await self._pools.settle(self._used)
-            history.hold_tree(self._head)
+            self._held = history.hold_tree(self._head)
             for finding in (*history.findings, *self._head.findings):
                 self._find(finding)
         finally:
@@ -327,7 +328,7 @@ class _Run:
             "bundle": order.candidate.digest if order.candidate else "",
             "opa": {"version": binary.version, "sha256": f"sha256:{binary.sha256}"},
             "zone": order.zone or "UTC",
-            "checked": [*head.checked, "entries", "bundles", "answers", *(["other-opa"] if order.upgrade else [])],
+            "checked": [*head.checked, *self._checked()],
             "counts": {
                 "entries": self._entries,
                 "questions": self._questions,
@@ -340,6 +341,12 @@ class _Run:
             "ended": moment(int(time.time())),
         }
         return Replayed(said, sorted(self._kept, key=lambda finding: finding.entry))
+
+    def _checked(self) -> list[str]:
+        """What was checked beside the head: never more than was."""
+        asked = self._identical + self._different
+        named = {"entries": self._held, "bundles": asked, "answers": asked, "other-opa": self._order.upgrade}
+        return [name for name, was in named.items() if was]
 
 
 def _about(row: Recorded, code: str, detail: str, pointer: str = "", before: str = "", now: str = "") -> Finding:
