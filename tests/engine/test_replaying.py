@@ -12,7 +12,8 @@ from magistrate.core import canonical
 from magistrate.core.entry import body_commit
 from magistrate.core.errors import Broken, Conflict, Forged, MagistrateError, Malformed
 from magistrate.core.merkle import Frontier, leaf_hash
-from magistrate.engine import certifying, replaying
+from magistrate.core.values import unix
+from magistrate.engine import arming, certifying, replaying
 from magistrate.engine.replaying import Order
 from magistrate.keys import pins
 from magistrate.policy.archive import Archive
@@ -454,6 +455,75 @@ async def test_a_limited_replay_holds_what_it_read_to_the_signed_head_too(root):
 async def test_what_was_not_checked_is_not_said_to_be(root):
     none = await replay(root, Order(until=worlds.NOON - 86_400))
     assert not {"bundles", "answers"} & set(none.said["checked"])
+
+
+# -- the ends of a range
+
+
+def times(root):
+    conn = ledger(root)
+    found = [unix(json.loads(raw)["at"]) for (raw,) in conn.execute("SELECT header FROM entries ORDER BY seq")]
+    conn.close()
+    return found
+
+
+def redated(root, seq, at):
+    conn = ledger(root)
+    (raw,) = conn.execute("SELECT header FROM entries WHERE seq = ?", (seq,)).fetchone()
+    fresh = canonical.canonical({**json.loads(raw), "at": at})
+    conn.execute("UPDATE entries SET header = ? WHERE seq = ?", (fresh, seq))
+    conn.close()
+    return fresh
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def two_days(tmp_path_factory, ground):
+    """A folder in which something was done on each of two days."""
+    root = tmp_path_factory.mktemp("two_days") / "world"
+    async with worlds.live(root, ground) as world:
+        world.time.go(86_400)
+        await arming.check(world.house)
+        for number in range(6):
+            await world.propose(refund(5, f"A-{number}"))
+    return root
+
+
+@pytest.fixture
+def days(two_days, tmp_path):
+    worlds.image(two_days, tmp_path / "days")
+    return tmp_path / "days"
+
+
+@pytest.mark.parametrize("leaf", ["kept", "new"])
+@pytest.mark.parametrize("side", ["since", "until"])
+async def test_nobody_moves_the_ends_of_a_range_by_another_time_in_a_header(days, side, leaf):
+    at = times(days)
+    second = next(seq for seq, when in enumerate(at) if when >= at[0] + 80_000)
+    probe = second if side == "since" else len(at) // 2  # both are looked at by the search
+    order = Order(since=at[second]) if side == "since" else Order(until=at[-1])
+    sound = await replay(days, order)
+    assert sound.clean
+    assert sound.said["range"]["first" if side == "since" else "end"] == (second if side == "since" else len(at))
+    fresh = redated(days, probe, "2001-01-01T00:00:00Z" if side == "since" else "2099-01-01T00:00:00Z")
+    if leaf == "new":
+        conn = ledger(days)
+        conn.execute("UPDATE entries SET leaf = ? WHERE seq = ?", (leaf_hash(fresh), probe))
+        conn.close()
+    found = await replay(days, order)
+    assert not found.clean
+    assert "replay.tree_changed" in found.said["counts"]["findings"]
+    told = found.said["range"]
+    assert told["first"] <= sound.said["range"]["first"]  # nothing was left out
+    assert told["end"] >= sound.said["range"]["end"]
+
+
+async def test_an_entry_that_is_gone_does_not_hide_the_range(days):
+    at = times(days)
+    conn = ledger(days)
+    conn.execute("DELETE FROM entries WHERE seq = ?", (len(at) // 2,))
+    conn.close()
+    found = await replay(days, Order(since=at[-1]))
+    assert "replay.tree_changed" in found.said["counts"]["findings"]
 
 
 # -- on another bundle

@@ -13,8 +13,8 @@ from typing import Final
 from magistrate.core import checkpoint
 from magistrate.core.checkpoint import Checkpoint
 from magistrate.core.entry import Entry
-from magistrate.core.errors import Broken, MagistrateError, Malformed
-from magistrate.core.merkle import Frontier, Node, frontier_at, verify_consistency
+from magistrate.core.errors import Absent, Broken, MagistrateError, Malformed
+from magistrate.core.merkle import Frontier, Node, frontier_at, leaf_hash, verify_consistency, verify_inclusion
 from magistrate.core.replay import Finding
 from magistrate.core.signature import PublicKey
 from magistrate.store.reads import Reader
@@ -121,27 +121,50 @@ def _hold_known(head: Head, reader: Reader, trust: Trust) -> None:
             head.checked.append("mark")
 
 
-def span(path: Path, since: int, until: int, size: int) -> tuple[int, int]:
-    """The first entry at or after `since`, and the first after `until`; 0 is no bound."""
+def span(path: Path, since: int, until: int, head: Head) -> tuple[int, int]:
+    """The first entry at or after `since`, and the first after `until`; 0 is no bound.
+
+    Only times that stand in the tree under the head are believed: the search looks at the entries on both sides of
+    what it finds, and at each it holds header and leaf to the head. One that does not stand is a finding of the head,
+    and its bound is none: nothing is left out because of it.
+    """
     reader = Reader(path)
     try:
-        first = _first(reader, since, size) if since else 0
-        end = _first(reader, until + 1, size) if until else size
+        first = _first(reader, since, head, 0) if since else 0
+        end = _first(reader, until + 1, head, head.size) if until else head.size
     finally:
         reader.close()
     return first, max(first, end)
 
 
-def _first(reader: Reader, at: int, size: int) -> int:
+def _first(reader: Reader, at: int, head: Head, unbound: int) -> int:
     """The first entry at or after a time: entry times never decrease."""
-    low, high = 0, size
+    low, high = 0, head.size
     while low < high:
         middle = (low + high) // 2
-        if reader.entry(middle).at < at:
-            low = middle + 1
-        else:
-            high = middle
+        try:
+            early = _time_of(reader, middle, head) < at
+        except (Absent, Broken, Malformed) as fault:
+            detail = f"a time of the range cannot be found: {fault.detail}"
+            head.findings.append(Finding("replay.tree_changed", middle, "", "", detail))
+            return unbound
+        low, high = (middle + 1, high) if early else (low, middle)
     return low
+
+
+def _time_of(reader: Reader, index: int, head: Head) -> int:
+    """When an entry was written.
+
+    Raises:
+        Absent, Broken, Malformed: there is none, or its header is not the one that stands under the head.
+    """
+    entry = reader.entry(index)
+    if leaf_hash(entry.header) != entry.leaf:
+        raise Broken("ledger.leaf", f"entry {index}: the leaf is not the hash of the stored header")
+    if head.root:
+        path = reader.proof(index, head.size)
+        verify_inclusion(entry.leaf, index, head.size, path, bytes.fromhex(head.root))
+    return entry.at
 
 
 class History:

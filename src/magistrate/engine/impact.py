@@ -18,7 +18,7 @@ from magistrate.core.looseness import Answer, Change, Ranks, compare
 from magistrate.core.replay import DOCUMENTS, NEVER_ASKED, Recorded, recorded, same
 from magistrate.core.responsible import Cause, Changed, causes, changed_data, covered
 from magistrate.core.values import parse, thaw
-from magistrate.engine.history import History, span
+from magistrate.engine.history import Head, History, head_of, span
 from magistrate.engine.installation import ANSWERS
 from magistrate.engine.pools import Pools
 from magistrate.engine.replaying import Order, Progress, Record, Tell
@@ -242,6 +242,7 @@ class _Comparison:
         self._left: dict[tuple[int, int], Said] = {}
         self._right: dict[tuple[int, int], Said] = {}
         self._data: dict[str, Mapping[str, Any]] = {}
+        self._head = Head()
         self._pools = [Pools(record.binary, self._heard_now, opas=record.opas)]
         if was is not None:
             self._pools.append(Pools(record.binary, self._heard_was, opas=record.opas))
@@ -264,6 +265,10 @@ class _Comparison:
                 self._tell(progress)
             for pool, bundle in zip(self._pools, (self._now, self._was), strict=False):
                 await pool.settle({bundle.digest: bundle} if bundle else {})
+            history.hold_tree(self._head)
+            # nobody pinned a key: that says nothing about an entry, and a replay tells it
+            faults = [one for one in (*history.findings, *self._head.findings) if one.code != "replay.unpinned"]
+            self.impact.skipped.update(["changed"] * len(faults))
         finally:
             history.close()
 
@@ -273,12 +278,8 @@ class _Comparison:
             await pool.stop()
 
     def _range(self) -> tuple[int, int]:
-        reader = Reader(self._record.ledger)
-        try:
-            size = reader.size()
-        finally:
-            reader.close()
-        first, end = span(self._record.ledger, self._order.since, self._order.until, size)
+        self._head = head_of(self._record.ledger, self._record.trust)
+        first, end = span(self._record.ledger, self._order.since, self._order.until, self._head)
         return (max(first, self._start(end)) if self._order.limit else first), end
 
     def _start(self, end: int) -> int:

@@ -119,7 +119,7 @@ async def replay(record: Record, order: Order, *, tell: Tell = lambda _: None, r
         Conflict, Malformed: `resume` names a state file that is about something else, or none.
     """
     head = await asyncio.to_thread(head_of, record.ledger, record.trust)
-    first, end = await asyncio.to_thread(span, record.ledger, order.since, order.until, head.size)
+    first, end = await asyncio.to_thread(span, record.ledger, order.since, order.until, head)
     file = StateFile(resume)
     state = file.load(head.genesis, order.plain(record.binary))
     run = _Run(record, order, head, first, min(end, state.end) if state else end, tell, file)
