@@ -32,6 +32,7 @@ NAMED: Final = 1000  # loosened answers named one by one; beyond them they are c
 LISTED: Final = 10  # agents and actions
 ENTRIES: Final = 100  # of each cause
 RECORDED: Final = "recorded"
+UNREAD: Final = ("changed", "unreadable", "unknown")  # skipped, and nobody meant them to be: not as erased is
 
 
 @dataclass
@@ -84,6 +85,11 @@ class Impact:
     def uncovered(self, accepted: Collection[str] = ()) -> int:
         """How many loosened answers no accepted name covers."""
         return sum(count for found, count in self.loosened.items() if not covered(found, accepted))
+
+    @property
+    def unread(self) -> int:
+        """How many entries or questions of the record were not compared: while there is one, nothing passes."""
+        return sum(self.skipped[why] for why in UNREAD)
 
     def loosened_by_code(self) -> dict[str, dict[str, Any]]:
         """The loosened answers by the code (or name of changed data) that is responsible: how many, and in which
@@ -159,7 +165,8 @@ class Impact:
             **self.tally.plain(),
             "uncovered": self.uncovered(accepted),
             "accepted": sorted(accepted),
-            "skipped": dict(sorted(self.skipped.items())),
+            "skipped": {why: count for why, count in sorted(self.skipped.items()) if count},
+            "unread": self.unread,
             "transitions": [
                 {"document": document, "was": was, "now": now, **tally.plain()}
                 for (document, was, now), tally in sorted(self.transitions.items())
