@@ -14,6 +14,7 @@ from magistrate.core.errors import Broken, Conflict, Forged, MagistrateError, Ma
 from magistrate.core.merkle import Frontier, leaf_hash
 from magistrate.core.values import unix
 from magistrate.engine import arming, certifying, replaying
+from magistrate.engine.replay_state import State, StateFile
 from magistrate.engine.replaying import Order
 from magistrate.keys import pins
 from magistrate.policy.archive import Archive
@@ -592,13 +593,54 @@ async def test_a_state_file_about_something_else_is_refused(root, tmp_path, monk
     with pytest.raises(Conflict) as no:
         await replay(root, order, resume=state)
     assert no.value.code == "replay.resume"
+    sealing = StateFile(state, record(root).seal)
     said = json.loads(state.read_bytes())
-    state.write_bytes(canonical.canonical({**said, "genesis": "sha256:" + "0" * 64}))
+    del said["seal"]
+    sealing.save(State.model_validate_json(json.dumps({**said, "genesis": "sha256:" + "0" * 64})))
     with pytest.raises(Conflict):
         await replay(root, resume=state)
     state.write_bytes(b"{}")
     with pytest.raises(Malformed):
         await replay(root, resume=state)
+
+
+def finished(root, size):
+    """A state that says everything was asked, and was the same."""
+    head = replaying.head_of(record(root).ledger, record(root).trust)
+    counts = {"entries": size, "questions": 99, "identical": 99, "different": 0, "findings": {}}
+    rest = {"kept": (), "first": (), "started": "2026-01-01T00:00:00Z"}
+    order = Order().plain(worlds.binary())
+    return State(v=1, genesis=head.genesis, order=order, end=size, next=size, **counts, **rest)
+
+
+async def test_a_state_file_that_this_installation_did_not_write_is_refused(root, tmp_path):
+    state = tmp_path / "state.json"
+    made = finished(root, replaying.head_of(record(root).ledger, record(root).trust).size)
+    for key in (b"", b"\x00" * 32, record(root).seal[::-1]):
+        StateFile(state, key).save(made)
+        with pytest.raises(Forged) as no:
+            await replay(root, resume=state)
+        assert no.value.code == "replay.resume_forged"
+    sealed = StateFile(state, record(root).seal)
+    sealed.save(made)
+    assert sealed.load(made.genesis, made.order) == made
+    raw = state.read_bytes()
+    state.write_bytes(raw.replace(b'"identical":99', b'"identical":98'))
+    with pytest.raises(Forged):
+        await replay(root, resume=state)
+
+
+async def test_where_no_key_is_a_state_file_is_taken_up_and_nothing_can_be_signed(root, tmp_path):
+    made = finished(root, replaying.head_of(record(root).ledger, record(root).trust).size)
+    for path in (root / "state").glob("*.kek"):
+        path.unlink()
+    keyless = certifying.record_of(root / "data", root / "state", worlds.binary(), root / "pins", opas=1)
+    assert keyless.seal == b""
+    state = tmp_path / "state.json"
+    StateFile(state).save(made)
+    assert StateFile(state, keyless.seal).load(made.genesis, made.order) == made
+    with pytest.raises(MagistrateError):
+        certifying.signer_of(root / "data", root / "state")
 
 
 # -- the certificate

@@ -82,6 +82,7 @@ class Record:
     trust: Trust = field(default_factory=Trust)
     reference: Callable[[str], Bundle | None] = lambda _: None  # a sound copy of a bundle, wherever one lies
     opas: int = 0
+    seal: bytes = field(default=b"", repr=False)  # the key that seals state files; b"" where none is here
 
 
 @dataclass
@@ -117,10 +118,11 @@ async def replay(record: Record, order: Order, *, tell: Tell = lambda _: None, r
     Raises:
         Absent, Unavailable: the ledger cannot be read, or OPA does not start.
         Conflict, Malformed: `resume` names a state file that is about something else, or none.
+        Forged: this installation did not write that file so.
     """
     head = await asyncio.to_thread(head_of, record.ledger, record.trust)
     first, end = await asyncio.to_thread(span, record.ledger, order.since, order.until, head)
-    file = StateFile(resume)
+    file = StateFile(resume, record.seal)
     state = file.load(head.genesis, order.plain(record.binary))
     run = _Run(record, order, head, first, min(end, state.end) if state else end, tell, file)
     if state is not None:
