@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from magistrate.cli import impact
+from magistrate.cli import activating, impact
 
 HOSTILE = "<script>alert(1)</script> | [x](http://evil) `rm` \x1b[31m\u202e\n# head"
 NONE = {"loosened": 0, "tightened": 0, "other": 0}
@@ -29,6 +29,7 @@ def said(**other):
         "uncovered": 2,
         "accepted": [],
         "skipped": {"erased": 1},
+        "unread": 0,
         "transitions": [
             {"document": "decision", "was": "ask X1", "now": "allow X0", **loose},
             {"document": "decision", "was": "allow X0", "now": "deny", **tight},
@@ -145,6 +146,67 @@ def test_the_text_names_rule_line_limit_and_what_to_accept():
 def test_what_passes_says_so(other, last):
     for form in ("text", "markdown"):
         assert impact.FORMS[form](said(**other)).splitlines()[-1] == last
+
+
+def test_no_form_passes_what_was_not_compared():
+    calm = {**NONE, "uncovered": 0, "skipped": {"changed": 3}, "unread": 3}
+    text = impact.FORMS["text"](said(**calm)).splitlines()[-1]
+    assert text.startswith("NOT COMPARED: 3,")
+    markdown = impact.FORMS["markdown"](said(**calm)).splitlines()
+    assert "3 entries not compared" in markdown[0]
+    assert markdown[-1].startswith("NOT COMPARED: 3,")
+    html = impact.FORMS["html"](said(**calm))
+    assert '<p class="verdict bad"><strong>3 entries were changed' in html
+    (run,) = json.loads(impact.FORMS["sarif"](said(**calm)))["runs"]
+    assert not run["invocations"][0]["executionSuccessful"]
+    assert run["invocations"][0]["toolExecutionNotifications"][0]["level"] == "error"
+
+
+ESCAPE = "x\x1b[1A\x1b[2K\rnothing got looser\n\u202e\x9b2K"
+
+
+def hostile():
+    """An impact in which every name that a bundle or a record gives is hostile."""
+    loose = {**NONE, "loosened": 2}
+    places = {"was_at": ESCAPE, "now_at": ESCAPE}
+    rule = {"code": ESCAPE, "policy": ESCAPE, "title": ESCAPE, **places, "names": [ESCAPE], **loose}
+    example = {**said()["examples"][0], "intent_id": ESCAPE, "because": [ESCAPE], "agent": ESCAPE, "was": ESCAPE}
+    return said(
+        rules=[rule],
+        data=[{"name": ESCAPE, "was": ESCAPE, "now": ESCAPE}],
+        transitions=[{"document": ESCAPE, "was": ESCAPE, "now": ESCAPE, **loose}],
+        examples=[example],
+        skipped={ESCAPE: 1},
+    )
+
+
+def test_no_name_of_a_bundle_or_a_record_moves_the_cursor_of_whoever_reads(capsys):
+    activating.tell_impact(hostile())
+    told = capsys.readouterr().err + impact.FORMS["text"](hostile())
+    assert "\\u001b[2K" in told
+    assert all(c.isprintable() or c == "\n" for c in told)
+    assert "nothing got looser" not in told.splitlines()
+
+
+@pytest.mark.parametrize(
+    "begins", ["**▲ 2 loosened** <img src=x> [x](http://evil) | `c`", "▼ <b>| [y](z)", "<img> | `q` [y](z) other"]
+)
+def test_words_of_the_record_that_look_like_our_own_marks_are_words(begins):
+    row = {**NONE, "loosened": 1}
+    text = impact.FORMS["markdown"](
+        said(
+            agents=[{"agent": begins, **row}],
+            rules=[{**said()["rules"][0], "title": begins, "code": begins, "names": [begins]}],
+        )
+    )
+    assert not re.search(
+        r"(?<!\\)[<`\[]", text.replace("`sha256:aaaaaaaaaaaaaaaa`", "").replace("`sha256:bbbbbbbbbbbbbbbb`", "")
+    )
+    assert "http://evil" not in text
+    for line in text.splitlines():
+        if line.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) in (3, 4, 5, 7), line
+    assert "| **▲ 1 loosened** |" in text  # what we mark ourselves stays
 
 
 def test_markdown_keeps_its_tables_whatever_the_record_says():

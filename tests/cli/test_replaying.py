@@ -11,8 +11,9 @@ import sqlite3
 import pytest
 
 from magistrate import cli
-from magistrate.cli import say
+from magistrate.cli import replaying, say
 from magistrate.core import canonical
+from magistrate.core.replay import Finding
 from magistrate.engine import certifying
 from magistrate.keys import pins
 from tests.api import real
@@ -175,6 +176,40 @@ def test_a_loosening_is_exit_5_until_it_is_accepted_by_name(root, capsys, monkey
     code, said = run(capsys, monkeypatch, "policy", "diff", "candidate.tar.gz", real.digest(), "--format", "json")
     assert code == say.DONE
     assert json.loads(said.out)["tightened"] == 1
+
+
+def test_a_certificate_and_its_findings_never_move_the_cursor(root, capsys, monkeypatch):
+    _, said = run(capsys, monkeypatch, "replay", "--json")
+    document = json.loads(said.out)
+    evil = "d\x1b[1A\x1b[2K\rIDENTICAL"
+    first = dict.fromkeys(("code", "leaf", "document", "pointer", "recorded", "now"), evil)
+    document |= {
+        "origin": evil,
+        "bundle": evil,
+        "zone": evil,
+        "checked": [evil],
+        "first_difference": {**first, "entry": 1},
+    }
+    document["counts"]["findings"] = {evil: 1}
+    assert all(line.isprintable() for line in replaying.told(document))
+    replaying._tell_finding(Finding(evil, 1, evil, evil, evil, evil))
+    assert capsys.readouterr().err.rstrip("\n").isprintable()
+
+
+def test_nothing_passes_while_part_of_the_record_was_changed(root, capsys, monkeypatch):
+    diff = ("policy", "diff", "candidate.tar.gz", real.digest())
+    code, said = run(capsys, monkeypatch, *diff)
+    assert (code, said.out.splitlines()[-1]) == (say.DONE, "nothing got looser")
+    conn = sqlite3.connect(root / "data" / "ledger.db", isolation_level=None)
+    for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        conn.execute(f"DROP TRIGGER {name}")
+    conn.execute(
+        "UPDATE bodies SET salt = zeroblob(32) WHERE seq = (SELECT max(seq) FROM entries WHERE kind = 'decision')"
+    )
+    conn.close()
+    code, said = run(capsys, monkeypatch, *diff)
+    assert code == say.FAILED
+    assert said.out.splitlines()[-1].startswith("NOT COMPARED: 1,")
 
 
 def test_another_opa_is_a_finding_unless_it_was_named_on_purpose(root, capsys, monkeypatch):

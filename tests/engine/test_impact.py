@@ -1,10 +1,12 @@
 """What another bundle would have decided: exactly the decisions that a planted change loosens, by the rule it is in."""
 
 import json
+import sqlite3
 
 import pytest_asyncio
 
 from magistrate.core import canonical
+from magistrate.core.merkle import leaf_hash
 from magistrate.engine import certifying, impact
 from magistrate.engine.replaying import Order
 from magistrate.policy.bundle import Bundle
@@ -142,6 +144,38 @@ async def test_of_a_limited_comparison_the_newest_questions_are_taken(lived, tmp
     found = await impact.impact(record(root), raised, was=active(root), order=Order(limit=3))
     assert 3 <= found.questions <= 5
     assert all(row["entry"] > 100 for row in found.examples)
+
+
+async def test_a_changed_entry_is_not_compared_and_that_is_counted(lived, tmp_path):
+    kept, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    sound = (await impact.impact(record(kept), raised, was=active(kept))).plain()
+    assert (sound["unread"], sound["uncovered"] > 0) == (0, True)
+    worlds.image(kept, tmp_path / "world")
+    conn = sqlite3.connect(tmp_path / "world" / "data" / "ledger.db", isolation_level=None)
+    for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        conn.execute(f"DROP TRIGGER {name}")
+    loosened = {row["entry"] for row in sound["loosened_answers"]}
+    conn.executemany("UPDATE bodies SET salt = zeroblob(32) WHERE seq = ?", [(seq,) for seq in loosened])
+    conn.close()
+    found = (await impact.impact(record(tmp_path / "world"), raised, was=active(kept))).plain()
+    assert found["loosened"] == 0
+    assert found["unread"] == found["skipped"]["changed"] == len(loosened)
+
+
+async def test_entries_that_were_written_anew_are_not_compared_as_if_they_were_the_record(lived, tmp_path):
+    kept, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    worlds.image(kept, tmp_path / "world")
+    conn = sqlite3.connect(tmp_path / "world" / "data" / "ledger.db", isolation_level=None)
+    for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        conn.execute(f"DROP TRIGGER {name}")
+    (seq, raw) = conn.execute("SELECT seq, header FROM entries WHERE kind = 'decision' ORDER BY seq DESC").fetchone()
+    fresh = canonical.canonical({**json.loads(raw), "state": "other"})
+    conn.execute("UPDATE entries SET header = ?, leaf = ? WHERE seq = ?", (fresh, leaf_hash(fresh), seq))
+    conn.close()
+    found = (await impact.impact(record(tmp_path / "world"), raised, was=active(kept))).plain()
+    assert found["unread"] > 0
 
 
 async def test_the_summary_stays_small(lived, tmp_path):

@@ -12,7 +12,9 @@ from magistrate.core import canonical
 from magistrate.core.entry import body_commit
 from magistrate.core.errors import Broken, Conflict, Forged, MagistrateError, Malformed
 from magistrate.core.merkle import Frontier, leaf_hash
-from magistrate.engine import certifying, replaying
+from magistrate.core.values import unix
+from magistrate.engine import arming, certifying, replaying
+from magistrate.engine.replay_state import State, StateFile
 from magistrate.engine.replaying import Order
 from magistrate.keys import pins
 from magistrate.policy.archive import Archive
@@ -420,6 +422,111 @@ async def test_another_history_than_the_mark_remembers_is_found(root):
     assert only(await replay(root), "ledger.forked")
 
 
+def rewritten(root, bodies):
+    """The same, by somebody who leaves the signed checkpoints and the mark as they are."""
+    kept = [(mark, mark.read_bytes()) for mark in (root / "state").glob("*.mark")]
+    conn = ledger(root)
+    notes = conn.execute("SELECT note, size FROM checkpoints").fetchall()
+    rebuilt(root, bodies)
+    conn.executemany("UPDATE checkpoints SET note = ? WHERE size = ?", notes)
+    conn.close()
+    for mark, raw in kept:
+        mark.write_bytes(raw)
+
+
+async def test_a_limited_replay_holds_what_it_read_to_the_signed_head_too(root):
+    whole = await replay(root)
+    assert whole.clean
+    few = Order(limit=whole.said["counts"]["questions"] - 2)
+    sound = await replay(root, few)
+    assert sound.clean
+    assert sound.said["range"]["end"] < whole.said["range"]["end"]
+    assert "entries" in sound.said["checked"]
+    seq, _, _, said = decided(root, "deny")
+    assert seq < sound.said["range"]["end"] - 2
+    del said["asked"]  # a whole denial vanishes from the record
+    said["standing"]["outcome"] = "allow"
+    rewritten(root, {seq: canonical.canonical(said)})
+    found = await replay(root, few)
+    assert "replay.tree_changed" in found.said["counts"]["findings"]
+    assert "entries" not in found.said["checked"]
+    assert not found.clean
+
+
+async def test_what_was_not_checked_is_not_said_to_be(root):
+    none = await replay(root, Order(until=worlds.NOON - 86_400))
+    assert not {"bundles", "answers"} & set(none.said["checked"])
+
+
+# -- the ends of a range
+
+
+def times(root):
+    conn = ledger(root)
+    found = [unix(json.loads(raw)["at"]) for (raw,) in conn.execute("SELECT header FROM entries ORDER BY seq")]
+    conn.close()
+    return found
+
+
+def redated(root, seq, at):
+    conn = ledger(root)
+    (raw,) = conn.execute("SELECT header FROM entries WHERE seq = ?", (seq,)).fetchone()
+    fresh = canonical.canonical({**json.loads(raw), "at": at})
+    conn.execute("UPDATE entries SET header = ? WHERE seq = ?", (fresh, seq))
+    conn.close()
+    return fresh
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def two_days(tmp_path_factory, ground):
+    """A folder in which something was done on each of two days."""
+    root = tmp_path_factory.mktemp("two_days") / "world"
+    async with worlds.live(root, ground) as world:
+        world.time.go(86_400)
+        await arming.check(world.house)
+        for number in range(6):
+            await world.propose(refund(5, f"A-{number}"))
+    return root
+
+
+@pytest.fixture
+def days(two_days, tmp_path):
+    worlds.image(two_days, tmp_path / "days")
+    return tmp_path / "days"
+
+
+@pytest.mark.parametrize("leaf", ["kept", "new"])
+@pytest.mark.parametrize("side", ["since", "until"])
+async def test_nobody_moves_the_ends_of_a_range_by_another_time_in_a_header(days, side, leaf):
+    at = times(days)
+    second = next(seq for seq, when in enumerate(at) if when >= at[0] + 80_000)
+    probe = second if side == "since" else len(at) // 2  # both are looked at by the search
+    order = Order(since=at[second]) if side == "since" else Order(until=at[-1])
+    sound = await replay(days, order)
+    assert sound.clean
+    assert sound.said["range"]["first" if side == "since" else "end"] == (second if side == "since" else len(at))
+    fresh = redated(days, probe, "2001-01-01T00:00:00Z" if side == "since" else "2099-01-01T00:00:00Z")
+    if leaf == "new":
+        conn = ledger(days)
+        conn.execute("UPDATE entries SET leaf = ? WHERE seq = ?", (leaf_hash(fresh), probe))
+        conn.close()
+    found = await replay(days, order)
+    assert not found.clean
+    assert "replay.tree_changed" in found.said["counts"]["findings"]
+    told = found.said["range"]
+    assert told["first"] <= sound.said["range"]["first"]  # nothing was left out
+    assert told["end"] >= sound.said["range"]["end"]
+
+
+async def test_an_entry_that_is_gone_does_not_hide_the_range(days):
+    at = times(days)
+    conn = ledger(days)
+    conn.execute("DELETE FROM entries WHERE seq = ?", (len(at) // 2,))
+    conn.close()
+    found = await replay(days, Order(since=at[-1]))
+    assert "replay.tree_changed" in found.said["counts"]["findings"]
+
+
 # -- on another bundle
 
 
@@ -486,13 +593,54 @@ async def test_a_state_file_about_something_else_is_refused(root, tmp_path, monk
     with pytest.raises(Conflict) as no:
         await replay(root, order, resume=state)
     assert no.value.code == "replay.resume"
+    sealing = StateFile(state, record(root).seal)
     said = json.loads(state.read_bytes())
-    state.write_bytes(canonical.canonical({**said, "genesis": "sha256:" + "0" * 64}))
+    del said["seal"]
+    sealing.save(State.model_validate_json(json.dumps({**said, "genesis": "sha256:" + "0" * 64})))
     with pytest.raises(Conflict):
         await replay(root, resume=state)
     state.write_bytes(b"{}")
     with pytest.raises(Malformed):
         await replay(root, resume=state)
+
+
+def finished(root, size):
+    """A state that says everything was asked, and was the same."""
+    head = replaying.head_of(record(root).ledger, record(root).trust)
+    counts = {"entries": size, "questions": 99, "identical": 99, "different": 0, "findings": {}}
+    rest = {"kept": (), "first": (), "started": "2026-01-01T00:00:00Z"}
+    order = Order().plain(worlds.binary())
+    return State(v=1, genesis=head.genesis, order=order, end=size, next=size, **counts, **rest)
+
+
+async def test_a_state_file_that_this_installation_did_not_write_is_refused(root, tmp_path):
+    state = tmp_path / "state.json"
+    made = finished(root, replaying.head_of(record(root).ledger, record(root).trust).size)
+    for key in (b"", b"\x00" * 32, record(root).seal[::-1]):
+        StateFile(state, key).save(made)
+        with pytest.raises(Forged) as no:
+            await replay(root, resume=state)
+        assert no.value.code == "replay.resume_forged"
+    sealed = StateFile(state, record(root).seal)
+    sealed.save(made)
+    assert sealed.load(made.genesis, made.order) == made
+    raw = state.read_bytes()
+    state.write_bytes(raw.replace(b'"identical":99', b'"identical":98'))
+    with pytest.raises(Forged):
+        await replay(root, resume=state)
+
+
+async def test_where_no_key_is_a_state_file_is_taken_up_and_nothing_can_be_signed(root, tmp_path):
+    made = finished(root, replaying.head_of(record(root).ledger, record(root).trust).size)
+    for path in (root / "state").glob("*.kek"):
+        path.unlink()
+    keyless = certifying.record_of(root / "data", root / "state", worlds.binary(), root / "pins", opas=1)
+    assert keyless.seal == b""
+    state = tmp_path / "state.json"
+    StateFile(state).save(made)
+    assert StateFile(state, keyless.seal).load(made.genesis, made.order) == made
+    with pytest.raises(MagistrateError):
+        certifying.signer_of(root / "data", root / "state")
 
 
 # -- the certificate

@@ -380,6 +380,8 @@ def test_another_rego_is_refused(binary):
             {"refunds": {"limits": {}, "deny": ["x"]}},
             "gate.compile",
         ),  # data in the place of a rule: OPA sees that itself
+        ({"refunds": {"limits": {"small\x1b[2K": 1}}}, "gate.limits"),
+        ({"refunds": {"limits": {"by": [{"eur\u202e": 1}]}}}, "gate.limits"),
         ({"refunds": []}, "gate.compile"),
         ([], "gate.compile"),
         ("x", "gate.compile"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,7 +104,7 @@ def _figures(found: dict[str, Any]) -> Built:
 def tell(about: dict[str, Any]) -> None:
     """Whose it is and what it changes beyond policy: said first, before anything is signed."""
     if "error" in about:
-        say.words(f"bundle {about['digest']} cannot be read: {about['error']}")
+        say.words(f"bundle {about['digest']} cannot be read: {say.visible(about['error'])}")
         return
     author, built = say.visible(about["author"]) or "nobody", about["built"]
     say.words(f"bundle {about['digest']}, sequence {about['sequence']}, handed in by {author}")
@@ -126,16 +127,24 @@ def tell_impact(said: dict[str, Any]) -> None:
     for way in ("loosened", "tightened"):
         if said[way]:
             say.words(f"  {say.loud(way) if way == 'loosened' else way} {said[way]}")
-    for row in said["rules"]:
-        counts = ", ".join(f"{row[way]} {way}" for way in ("loosened", "tightened", "other") if row[way])
-        say.words(f"    {row['code']} {row['now_at'] or row['was_at']}: {counts}  {say.visible(row['title'])}")
-    for row in said["data"]:
-        say.words(f"    {row['name']}: {say.visible(row['was'])} → {say.visible(row['now'])}")
-    for row in said["examples"][:EXAMPLES]:
-        what = say.visible(f"{row['agent']} {row['action']}: {row['was']} → {row['now']}")
-        say.words(f"    {row['direction']} {row['intent_id'] or row['entry']} {what}")
+    for line in _moved(said):
+        say.words(f"    {say.visible(line)}")
+    if said["unread"]:
+        say.words(f"  {say.loud('not compared, changed or not to be read')}: {int(said['unread'])}")
     if said["uncovered"]:
         say.words(f"  {say.loud('not accepted by name, but by its author at most')}: {said['uncovered']}")
+
+
+def _moved(said: dict[str, Any]) -> Iterator[str]:
+    """What moved, and by which rule and data: in a bundle's and a record's own words."""
+    for row in said["rules"]:
+        counts = ", ".join(f"{row[way]} {way}" for way in ("loosened", "tightened", "other") if row[way])
+        yield f"{row['code']} {row['now_at'] or row['was_at']}: {counts}  {row['title']}"
+    for row in said["data"]:
+        yield f"{row['name']}: {row['was']} → {row['now']}"
+    for row in said["examples"][:EXAMPLES]:
+        what = f"{row['agent']} {row['action']}: {row['was']} → {row['now']}"
+        yield f"{row['direction']} {row['intent_id'] or row['entry']} {what}"
 
 
 def recover(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,7 +39,8 @@ def diff(
 ) -> None:
     """Ask everything that was asked of two bundles: what got looser, what tighter, by which rule. Reads only.
 
-    Exit 0: nothing got looser that was not accepted by name. 5: something did.
+    Exit 0: nothing got looser that was not accepted by name. 5: something did, or part of the record was changed or
+    cannot be read, and so was not compared.
 
     Example: magistrate policy diff active rego --since 7d
     """
@@ -61,7 +63,7 @@ def diff(
         write(out, text.encode() + b"\n")
     for name in sorted(set(accept or ()) - {name for row in said["rules"] for name in row["names"]}):
         say.words(f"note: nothing here is because of {say.visible(name)}")
-    raise typer.Exit(say.FAILED if said["uncovered"] else say.DONE)
+    raise typer.Exit(say.FAILED if said["uncovered"] or said["unread"] else say.DONE)
 
 
 def _sparingly(tell: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -77,8 +79,8 @@ def _sparingly(tell: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def text_of(said: dict[str, Any]) -> str:
-    """The comparison in words."""
-    return "\n".join(_lines(said))
+    """The comparison in words; whatever the record and the bundles say, each line is one line and plain."""
+    return "\n".join(say.visible(line) for line in _lines(said))
 
 
 def _lines(said: dict[str, Any]) -> Iterator[str]:
@@ -159,12 +161,20 @@ def at(row: dict[str, Any]) -> str:
 
 def summary(said: dict[str, Any]) -> str:
     """The last line: does it pass?"""
+    found = _verdict(said)
+    if not said["unread"]:
+        return found
+    found = "of the rest, " + found
+    return f"NOT COMPARED: {said['unread']}, changed or not to be read (`magistrate replay` says which); {found}"
+
+
+def _verdict(said: dict[str, Any]) -> str:
     if not said["loosened"]:
         return "nothing got looser"
     if not said["uncovered"]:
         return f"{said['loosened']} loosened, all accepted by name"
     names = [row["code"] for row in said["rules"] if row["loosened"] and not set(row["names"]) & set(said["accepted"])]
-    flags = " ".join(f"--accept {name}" for name in names)
+    flags = " ".join(f"--accept {shlex.quote(name)}" for name in names)
     return f"{said['loosened']} loosened, {said['uncovered']} of them not accepted; if they are meant: {flags}"
 
 

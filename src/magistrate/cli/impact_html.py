@@ -76,8 +76,13 @@ def page(said: dict[str, Any]) -> str:
 
 
 def _head(said: dict[str, Any]) -> Iterator[str]:
-    bad = said["uncovered"]
-    verdict = f"{bad} decisions would be looser, and nobody accepted that" if bad else _calm(said)
+    bad = said["uncovered"] or said["unread"]
+    loose = f"{said['uncovered']} decisions would be looser, and nobody accepted that"
+    verdict = loose if said["uncovered"] else _calm(said)
+    if said["unread"]:
+        verdict = (
+            f"{said['unread']} entries were changed or cannot be read, and were not compared; of the rest: {verdict}"
+        )
     yield "<header><h1>What this bundle would have changed</h1>"
     yield f'<p class="verdict{" bad" if bad else ""}"><strong>{_text(verdict)}</strong></p>'
     yield f"<p class=faint>{said['questions']} recorded questions, asked of both bundles; "

@@ -7,16 +7,26 @@ from typing import Any
 
 from magistrate.cli import say
 
+
+class Mark(str):
+    """A cell whose markup is our own: nothing in it is from the record or a bundle."""
+
+    __slots__ = ()
+
+
+_MARKUP = "\\`*_{}[]<>|#!~&@"
 _MARKS = {"loosened": "**▲ {} loosened**", "tightened": "▼ {} tightened", "other": "{} other"}
 
 
 def page(said: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> str:
     """The page; its last line is that of the text form."""
-    return "\n".join([*_lines(said), "", text(said).splitlines()[-1]])
+    return "\n".join([*_lines(said), "", _plain(text(said).splitlines()[-1])])
 
 
 def _lines(said: dict[str, Any]) -> Iterator[str]:
     verdict = f"⚠ {said['uncovered']} loosened and not accepted" if said["uncovered"] else "nothing loosened unasked"
+    if said["unread"]:
+        verdict = f"⚠ {said['unread']} entries not compared; of the rest, {verdict}"
     yield f"### Policy impact: {verdict}"
     yield ""
     yield f"{said['questions']} recorded questions asked of `{said['was'][:23]}` and `{said['now'][:23]}`;"
@@ -63,13 +73,16 @@ def _table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) 
         yield f"| {' | '.join(_cell(cell) for cell in row)} |"
 
 
-def _counts(row: dict[str, Any]) -> str:
-    return ", ".join(mark.format(row[way]) for way, mark in _MARKS.items() if row[way]) or "none"
+def _counts(row: dict[str, Any]) -> Mark:
+    return Mark(", ".join(mark.format(int(row[way])) for way, mark in _MARKS.items() if row[way]) or "none")
 
 
 def _cell(text: str) -> str:
-    """A cell in which nothing of the record's own words is markup; what we mark ourselves stays."""
-    if text.startswith(("**▲", "▼")) or text.endswith(" other"):
-        return text
-    plain = say.visible(text)
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#!~&" else c for c in plain)
+    """A cell in which nothing of the record's own words is markup; what we mark ourselves is a `Mark`."""
+    return text if isinstance(text, Mark) else _plain(text)
+
+
+def _plain(text: str) -> str:
+    """The same words, none of them markup, and no link made of an address."""
+    shown = "".join(f"\\{c}" if c in _MARKUP else c for c in say.visible(text))
+    return shown.replace("://", "\\://").replace("www.", "www\\.")

@@ -33,15 +33,24 @@ def log(said: dict[str, Any]) -> dict[str, Any]:
                     for way in ("loosened", "tightened")
                     if row[way]
                 ],
+                "invocations": [_invocation(said)],
                 "properties": {
                     "was": said["was"],
                     "now": said["now"],
                     "questions": said["questions"],
                     "uncovered": said["uncovered"],
+                    "unread": said["unread"],
                 },
             }
         ],
     }
+
+
+def _invocation(said: dict[str, Any]) -> dict[str, Any]:
+    """Whether everything on record was compared; what was not is an error of its own."""
+    text = f"{said['unread']} entries were changed or cannot be read, and were not compared"
+    told = [{"level": "error", "message": {"text": text}}] if said["unread"] else []
+    return {"executionSuccessful": not told, "toolExecutionNotifications": told}
 
 
 def _rule(row: dict[str, Any]) -> dict[str, Any]:

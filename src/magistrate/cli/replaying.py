@@ -138,12 +138,12 @@ def told(said: dict[str, Any]) -> list[str]:
         )
     if first["recorded"] or first["now"]:
         lines += [f"  recorded {say.visible(first['recorded'])}", f"  now      {say.visible(first['now'])}"]
-    return [*lines, "IDENTICAL" if clean else "DIFFERENT"]
+    return [say.visible(line) for line in (*lines, "IDENTICAL" if clean else "DIFFERENT")]
 
 
 def _tell_finding(finding: Finding) -> None:
     where = " ".join(part for part in (finding.document, finding.pointer) if part)
-    say.words(f"{finding.code} entry {finding.entry} {say.visible(where)}: {say.visible(finding.detail)}")
+    say.words(say.visible(f"{finding.code} entry {finding.entry} {where}: {finding.detail}"))
 
 
 def watcher() -> Callable[[Any], None]:

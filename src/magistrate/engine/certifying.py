@@ -40,7 +40,8 @@ def record_of(data: Path, state: Path, binary: Binary, pinned: Path, *, opas: in
     if not ledger.exists():
         raise Absent("ledger.absent", f"no ledger lies in {data}", hint="magistrate up --demo")
     archive = Archive(data / "bundles", binary)
-    return Record(ledger, archive, binary, _trust(data, state, ledger, pinned), reference_in(binary), opas)
+    trust = _trust(data, state, ledger, pinned)
+    return Record(ledger, archive, binary, trust, reference_in(binary), opas, _seal(data, state))
 
 
 def in_force(data: Path) -> str:
@@ -158,6 +159,14 @@ def _trust(data: Path, state: Path, ledger: Path, pinned: Path) -> Trust:
     except MagistrateError:
         return Trust(known=known)
     return Trust((admit(own.public),), known=known)
+
+
+def _seal(data: Path, state: Path) -> bytes:
+    """The key for state files. Where there is none, as on a copy of the folder, nothing is signed either."""
+    try:
+        return kek_of(data, state).derived("replay-state")
+    except MagistrateError:
+        return b""
 
 
 def _mark(data: Path, state: Path) -> tuple[Checkpoint, ...]:

@@ -13,8 +13,8 @@ from typing import Final
 from magistrate.core import checkpoint
 from magistrate.core.checkpoint import Checkpoint
 from magistrate.core.entry import Entry
-from magistrate.core.errors import Broken, MagistrateError, Malformed
-from magistrate.core.merkle import Frontier, Node, frontier_at, verify_consistency
+from magistrate.core.errors import Absent, Broken, MagistrateError, Malformed
+from magistrate.core.merkle import Frontier, Node, frontier_at, leaf_hash, verify_consistency, verify_inclusion
 from magistrate.core.replay import Finding
 from magistrate.core.signature import PublicKey
 from magistrate.store.reads import Reader
@@ -121,27 +121,50 @@ def _hold_known(head: Head, reader: Reader, trust: Trust) -> None:
             head.checked.append("mark")
 
 
-def span(path: Path, since: int, until: int, size: int) -> tuple[int, int]:
-    """The first entry at or after `since`, and the first after `until`; 0 is no bound."""
+def span(path: Path, since: int, until: int, head: Head) -> tuple[int, int]:
+    """The first entry at or after `since`, and the first after `until`; 0 is no bound.
+
+    Only times that stand in the tree under the head are believed: the search looks at the entries on both sides of
+    what it finds, and at each it holds header and leaf to the head. One that does not stand is a finding of the head,
+    and its bound is none: nothing is left out because of it.
+    """
     reader = Reader(path)
     try:
-        first = _first(reader, since, size) if since else 0
-        end = _first(reader, until + 1, size) if until else size
+        first = _first(reader, since, head, 0) if since else 0
+        end = _first(reader, until + 1, head, head.size) if until else head.size
     finally:
         reader.close()
     return first, max(first, end)
 
 
-def _first(reader: Reader, at: int, size: int) -> int:
+def _first(reader: Reader, at: int, head: Head, unbound: int) -> int:
     """The first entry at or after a time: entry times never decrease."""
-    low, high = 0, size
+    low, high = 0, head.size
     while low < high:
         middle = (low + high) // 2
-        if reader.entry(middle).at < at:
-            low = middle + 1
-        else:
-            high = middle
+        try:
+            early = _time_of(reader, middle, head) < at
+        except (Absent, Broken, Malformed) as fault:
+            detail = f"a time of the range cannot be found: {fault.detail}"
+            head.findings.append(Finding("replay.tree_changed", middle, "", "", detail))
+            return unbound
+        low, high = (middle + 1, high) if early else (low, middle)
     return low
+
+
+def _time_of(reader: Reader, index: int, head: Head) -> int:
+    """When an entry was written.
+
+    Raises:
+        Absent, Broken, Malformed: there is none, or its header is not the one that stands under the head.
+    """
+    entry = reader.entry(index)
+    if leaf_hash(entry.header) != entry.leaf:
+        raise Broken("ledger.leaf", f"entry {index}: the leaf is not the hash of the stored header")
+    if head.root:
+        path = reader.proof(index, head.size)
+        verify_inclusion(entry.leaf, index, head.size, path, bytes.fromhex(head.root))
+    return entry.at
 
 
 class History:
@@ -174,21 +197,27 @@ class History:
                 self._next = entry.index + 1
                 yield entry, self._held(entry)
 
-    def hold_tree(self, head: Head) -> None:
-        """After the last entry: what was read is what the tree stands over."""
-        if self.findings or self._next != self._end or self._frontier.size != self._end:
-            return
+    def hold_tree(self, head: Head) -> bool:
+        """After the last entry that was read: all of them are what the tree under the head stands over.
+
+        True where that was shown. Where it was not, there is a finding: here, or among those of the head.
+        """
+        if self.findings:
+            return False
         try:
             self._hold_tree(head)
         except Broken as broken:
-            self.findings.append(Finding("replay.tree_changed", max(0, self._end - 1), "", "", broken.detail))
+            self.findings.append(Finding("replay.tree_changed", max(0, self._next - 1), "", "", broken.detail))
+            return False
+        return bool(head.root)
 
     def _hold_tree(self, head: Head) -> None:
-        if frontier_at(self._end, self._node) != self._frontier:
-            raise Broken("ledger.root", f"the first {self._end} entries are not those the tree was built over")
-        if head.root and self._end:
-            path = self._reader.consistency(self._end, head.size)
-            verify_consistency(self._end, self._frontier.root(), head.size, bytes.fromhex(head.root), path)
+        size = self._next  # where reading stopped, which may be before the range's end
+        if frontier_at(size, self._node) != self._frontier:
+            raise Broken("ledger.root", f"the first {size} entries are not those the tree was built over")
+        if head.root and size:
+            path = self._reader.consistency(size, head.size)
+            verify_consistency(size, self._frontier.root(), head.size, bytes.fromhex(head.root), path)
 
     def intent_of(self, entry: Entry) -> Entry | None:
         """The intent that the chain of an entry began with; None where there is none, or it was erased."""

@@ -18,7 +18,7 @@ from magistrate.core.looseness import Answer, Change, Ranks, compare
 from magistrate.core.replay import DOCUMENTS, NEVER_ASKED, Recorded, recorded, same
 from magistrate.core.responsible import Cause, Changed, causes, changed_data, covered
 from magistrate.core.values import parse, thaw
-from magistrate.engine.history import History, span
+from magistrate.engine.history import Head, History, head_of, span
 from magistrate.engine.installation import ANSWERS
 from magistrate.engine.pools import Pools
 from magistrate.engine.replaying import Order, Progress, Record, Tell
@@ -32,6 +32,7 @@ NAMED: Final = 1000  # loosened answers named one by one; beyond them they are c
 LISTED: Final = 10  # agents and actions
 ENTRIES: Final = 100  # of each cause
 RECORDED: Final = "recorded"
+UNREAD: Final = ("changed", "unreadable", "unknown")  # skipped, and nobody meant them to be: not as erased is
 
 
 @dataclass
@@ -84,6 +85,11 @@ class Impact:
     def uncovered(self, accepted: Collection[str] = ()) -> int:
         """How many loosened answers no accepted name covers."""
         return sum(count for found, count in self.loosened.items() if not covered(found, accepted))
+
+    @property
+    def unread(self) -> int:
+        """How many entries or questions of the record were not compared: while there is one, nothing passes."""
+        return sum(self.skipped[why] for why in UNREAD)
 
     def loosened_by_code(self) -> dict[str, dict[str, Any]]:
         """The loosened answers by the code (or name of changed data) that is responsible: how many, and in which
@@ -159,7 +165,8 @@ class Impact:
             **self.tally.plain(),
             "uncovered": self.uncovered(accepted),
             "accepted": sorted(accepted),
-            "skipped": dict(sorted(self.skipped.items())),
+            "skipped": {why: count for why, count in sorted(self.skipped.items()) if count},
+            "unread": self.unread,
             "transitions": [
                 {"document": document, "was": was, "now": now, **tally.plain()}
                 for (document, was, now), tally in sorted(self.transitions.items())
@@ -242,6 +249,7 @@ class _Comparison:
         self._left: dict[tuple[int, int], Said] = {}
         self._right: dict[tuple[int, int], Said] = {}
         self._data: dict[str, Mapping[str, Any]] = {}
+        self._head = Head()
         self._pools = [Pools(record.binary, self._heard_now, opas=record.opas)]
         if was is not None:
             self._pools.append(Pools(record.binary, self._heard_was, opas=record.opas))
@@ -264,6 +272,10 @@ class _Comparison:
                 self._tell(progress)
             for pool, bundle in zip(self._pools, (self._now, self._was), strict=False):
                 await pool.settle({bundle.digest: bundle} if bundle else {})
+            history.hold_tree(self._head)
+            # nobody pinned a key: that says nothing about an entry, and a replay tells it
+            faults = [one for one in (*history.findings, *self._head.findings) if one.code != "replay.unpinned"]
+            self.impact.skipped.update(["changed"] * len(faults))
         finally:
             history.close()
 
@@ -273,12 +285,8 @@ class _Comparison:
             await pool.stop()
 
     def _range(self) -> tuple[int, int]:
-        reader = Reader(self._record.ledger)
-        try:
-            size = reader.size()
-        finally:
-            reader.close()
-        first, end = span(self._record.ledger, self._order.since, self._order.until, size)
+        self._head = head_of(self._record.ledger, self._record.trust)
+        first, end = span(self._record.ledger, self._order.since, self._order.until, self._head)
         return (max(first, self._start(end)) if self._order.limit else first), end
 
     def _start(self, end: int) -> int:

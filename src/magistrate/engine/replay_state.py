@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import hmac
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from magistrate.core import canonical
-from magistrate.core.errors import Conflict, Malformed
+from magistrate.core.errors import Conflict, Forged, Malformed
 from magistrate.core.values import Count, Document, Text, parse
 from magistrate.keys import private
 
@@ -45,24 +47,32 @@ class State(Document):
     started: Text
 
 
+class Sealed(State):
+    """The same as it lies in the file, with its seal: HMAC-SHA256 by the installation's key; "" where none was here."""
+
+    seal: Text
+
+
 @dataclass(frozen=True)
 class StateFile:
-    """The file, or none: then nothing is kept."""
+    """The file, or none: then nothing is kept. Without a key nothing is sealed, and then no certificate is signed."""
 
     path: Path | None
+    key: bytes = field(default=b"", repr=False)
 
     def load(self, genesis: str, order: dict[str, str]) -> State | None:
         """What it says, if it is about this; None where there is no file yet.
 
         Raises:
             Malformed: `replay.resume`, it is no such file.
+            Forged: `replay.resume_forged`, this installation did not write it so.
             Conflict: `replay.resume`, another ledger, range, bundle or OPA.
         """
         if self.path is None or not self.path.exists():
             return None
         try:
             said = parse(
-                State,
+                Sealed,
                 canonical.canonical(
                     canonical.load_canonical(private.read(self.path, what="state", limit=canonical.MAX_INPUT))
                 ),
@@ -70,13 +80,17 @@ class StateFile:
         except Malformed as error:
             hint = "name another file, or remove this one to begin anew"
             raise Malformed("replay.resume", f"{self.path}: {error.detail}", hint=hint) from None
+        state = State.model_validate({name: getattr(said, name) for name in State.model_fields})
+        if not hmac.compare_digest(said.seal.encode(), self._seal(state).encode()):
+            detail = f"{self.path} is not as this installation wrote it: what it says was replayed may never have been"
+            raise Forged("replay.resume_forged", detail, hint="remove it to begin anew")
         if said.genesis != genesis:
             raise Conflict("replay.resume", f"{self.path} is about another ledger")
         for name, wanted in order.items():
             if said.order.get(name) != wanted:
                 detail = f"{self.path} is about {name} {said.order.get(name)!r}, not {wanted!r}"
                 raise Conflict("replay.resume", detail, hint="name another file to begin anew")
-        return said
+        return state
 
     def save(self, state: State) -> None:
         """Put it in place whole.
@@ -85,7 +99,14 @@ class StateFile:
             Unavailable: it cannot be written.
         """
         if self.path is not None:
-            private.replace(self.path, canonical.canonical(state.plain()) + b"\n", what="state")
+            private.replace(
+                self.path, canonical.canonical({**state.plain(), "seal": self._seal(state)}) + b"\n", what="state"
+            )
+
+    def _seal(self, state: State) -> str:
+        if not self.key:
+            return ""
+        return hmac.new(self.key, canonical.canonical(state.plain()), hashlib.sha256).hexdigest()
 
     def drop(self) -> None:
         """It is done: nothing is left to take up."""

@@ -82,6 +82,7 @@ class Record:
     trust: Trust = field(default_factory=Trust)
     reference: Callable[[str], Bundle | None] = lambda _: None  # a sound copy of a bundle, wherever one lies
     opas: int = 0
+    seal: bytes = field(default=b"", repr=False)  # the key that seals state files; b"" where none is here
 
 
 @dataclass
@@ -117,10 +118,11 @@ async def replay(record: Record, order: Order, *, tell: Tell = lambda _: None, r
     Raises:
         Absent, Unavailable: the ledger cannot be read, or OPA does not start.
         Conflict, Malformed: `resume` names a state file that is about something else, or none.
+        Forged: this installation did not write that file so.
     """
     head = await asyncio.to_thread(head_of, record.ledger, record.trust)
-    first, end = await asyncio.to_thread(span, record.ledger, order.since, order.until, head.size)
-    file = StateFile(resume)
+    first, end = await asyncio.to_thread(span, record.ledger, order.since, order.until, head)
+    file = StateFile(resume, record.seal)
     state = file.load(head.genesis, order.plain(record.binary))
     run = _Run(record, order, head, first, min(end, state.end) if state else end, tell, file)
     if state is not None:
@@ -143,6 +145,7 @@ class _Run:
         self._tell = tell
         self._progress = Progress(0, first, first, end)
         self._searches = SEARCHES
+        self._held = False  # whether every entry that was read was shown to belong to the head
         self._entries = self._questions = self._identical = self._different = 0
         self._counted: Counter[str] = Counter()
         self._kept: list[Finding] = []
@@ -177,7 +180,7 @@ class _Run:
                 self._next = entry.index + 1
                 await self._now_and_then()
             await self._pools.settle(self._used)
-            history.hold_tree(self._head)
+            self._held = history.hold_tree(self._head)
             for finding in (*history.findings, *self._head.findings):
                 self._find(finding)
         finally:
@@ -327,7 +330,7 @@ class _Run:
             "bundle": order.candidate.digest if order.candidate else "",
             "opa": {"version": binary.version, "sha256": f"sha256:{binary.sha256}"},
             "zone": order.zone or "UTC",
-            "checked": [*head.checked, "entries", "bundles", "answers", *(["other-opa"] if order.upgrade else [])],
+            "checked": [*head.checked, *self._checked()],
             "counts": {
                 "entries": self._entries,
                 "questions": self._questions,
@@ -340,6 +343,12 @@ class _Run:
             "ended": moment(int(time.time())),
         }
         return Replayed(said, sorted(self._kept, key=lambda finding: finding.entry))
+
+    def _checked(self) -> list[str]:
+        """What was checked beside the head: never more than was."""
+        asked = self._identical + self._different
+        named = {"entries": self._held, "bundles": asked, "answers": asked, "other-opa": self._order.upgrade}
+        return [name for name, was in named.items() if was]
 
 
 def _about(row: Recorded, code: str, detail: str, pointer: str = "", before: str = "", now: str = "") -> Finding:

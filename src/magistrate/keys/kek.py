@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 import platformdirs
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from magistrate.core.errors import Broken, Conflict, Unavailable
 from magistrate.keys import private
@@ -52,6 +54,10 @@ class Kek:
     def lock(self) -> str:
         """The name by which a key file tells which installation key locked it; it gives nothing of the key away."""
         return hashlib.sha256(b"magistrate/lock/v1\x00" + self.key).hexdigest()[:32]
+
+    def derived(self, purpose: str) -> bytes:
+        """A key of 32 bytes for one purpose alone (HKDF-SHA256): it gives nothing away of this one, or of any other."""
+        return HKDF(SHA256(), SIZE, None, b"magistrate/derived/v1\x00" + purpose.encode()).derive(self.key)
 
 
 def find(data: Path, places: Places, *, first_start: bool = False) -> Kek:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from magistrate.core.canonical import pointer_to
 from magistrate.core.errors import Malformed
 from magistrate.core.values import IDENTIFIER
 from magistrate.policy.bundle import ROOTS
@@ -204,6 +205,19 @@ def _check_limits(data: Mapping[str, Any]) -> None:
     for policy, row in rows:
         if not isinstance(row, Mapping) or row.keys() != {"limits"}:
             raise Malformed("gate.limits", f"policies/{policy}/data.json may hold `limits` and nothing else")
+        _check_names(row["limits"], f"/policies/{policy}/limits")
+
+
+def _check_names(node: Any, pointer: str) -> None:
+    """Names of limits are read by those who approve them: each character is one that can be seen."""
+    if isinstance(node, Mapping):
+        for key, child in node.items():
+            if not key.isprintable():
+                raise Malformed("gate.limits", f"{key!a} holds what cannot be printed", pointer=pointer)
+            _check_names(child, pointer_to(pointer, key))
+    elif isinstance(node, list | tuple):
+        for index, child in enumerate(node):
+            _check_names(child, pointer_to(pointer, index))
 
 
 def _check_schemas(node: Any, pointer: str) -> None:
