@@ -39,7 +39,7 @@ async def run(visit: Visit) -> Response:
         since=unix(said.since) if said.since else 0,
         until=unix(said.until) if said.until else 0,
         limit=said.limit,
-        candidate=house.bundle(said.bundle) if said.bundle else None,
+        candidate=await house.loaded(said.bundle) if said.bundle else None,
     )
     record = certifying.record_beside(house, porch.folder)
     porch.replaying = True

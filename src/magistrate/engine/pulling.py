@@ -100,7 +100,7 @@ async def pulled(house: Installation) -> Signed:
         Broken: the bundle or the key is not what the ledger names.
     """
     keys, named = _keys(house), _named(house.store.row("installation", ROW))
-    return await asyncio.to_thread(keys.signed, house.bundle(house.active()), named, scope=house.origin)
+    return await asyncio.to_thread(keys.signed, await house.loaded(house.active()), named, scope=house.origin)
 
 
 async def begin(house: Installation) -> None:

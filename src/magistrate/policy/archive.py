@@ -14,6 +14,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from magistrate.policy.bundle import Bundle
 
 INDEX: Final = "index.json"
 MAX_INDEX: Final = 1024 * 1024  # some eight thousand bundles
+KEPT: Final = 8  # bundles kept parsed, by what was asked last; any other is read again
 
 
 class _Row(Document):
@@ -44,7 +46,7 @@ class Archive:
     def __init__(self, folder: Path, binary: Binary) -> None:
         self._folder = folder
         self._binary = binary
-        self._read: dict[str, Bundle] = {}
+        self._parsed = lru_cache(KEPT)(Bundle.read)  # by its bytes
         self._passed: set[str] = set()  # what went through the gate here, by digest: the same bytes pass again
 
     def take(self, raw: bytes) -> Bundle:
@@ -97,9 +99,7 @@ class Archive:
         if canonical.digest(raw) != digest:
             hint = "restore the file from a backup"
             raise Broken("bundle.changed", f"{path.name} holds other bytes than its name says", hint=hint)
-        if digest not in self._read:
-            self._read[digest] = Bundle.read(raw, path)
-        bundle = self._read[digest]
+        bundle = self._parsed(raw, path)
         if (bundle.sequence, bundle.contract) != (row.sequence, row.contract):
             raise _edited(f"{INDEX} gives {digest} another sequence or contract than it has")
         return bundle
