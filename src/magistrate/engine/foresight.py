@@ -18,7 +18,6 @@ from magistrate.engine.replaying import Order
 NEWEST = 5_000  # questions: what matters to an approver is what the next ones will be like
 RULES = 10
 SECONDS = 60.0  # of one look: a bundle that is slow makes nobody wait longer for what another one would do
-TOO_LONG = "impact.too_long"
 HIDDEN = ("heat", "unmoved", "loosened_answers")  # long, and not what a person reads before signing
 
 
@@ -88,8 +87,8 @@ async def _within(look: Coroutine[Any, Any, Impact], digest: str) -> Impact:
             return await look
     except TimeoutError:
         hint = f"a rule of it may be slow; with more time: magistrate policy diff active {digest}"
-        raise Unavailable(TOO_LONG, f"asking it took more than {SECONDS:.0f} seconds", hint=hint) from None
+        raise Unavailable("impact.too_long", f"asking it took more than {SECONDS:.0f} seconds", hint=hint) from None
 
 
 def _again(failed: BaseException | None) -> bool:
-    return failed is not None and not (isinstance(failed, Unavailable) and failed.code == TOO_LONG)
+    return failed is not None and not (isinstance(failed, Unavailable) and failed.code == "impact.too_long")
