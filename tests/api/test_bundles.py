@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+import threading
 
 import pytest
 
@@ -178,3 +179,29 @@ async def test_a_bundle_may_be_larger_than_any_other_body_and_has_an_end(tmp_pat
         assert (answer.status_code, answer.json()["code"]) == (413, "input.too_large")
         elsewhere = await home.call(LEAD, "POST", "/v1/intents", {"file": "a" * 70_000})
         assert (elsewhere.status_code, elsewhere.json()["code"]) == (413, "input.too_large")
+
+
+READS = {
+    "its file": ("GET", "/v1/bundles/{}", None),
+    "its changes": ("GET", "/v1/bundles/{}/changes", None),
+    "its impact": ("GET", "/v1/bundles/{}/impact", None),
+    "a replay": ("POST", "/v1/replays", {"bundle": "{}", "limit": 1}),
+    "a pull": ("GET", "/opa/v1/bundles/active.tar.gz", None),
+}
+
+
+@pytest.mark.parametrize("what", READS)
+async def test_a_bundle_is_read_beside_the_requests_not_before_them(tmp_path, what):
+    method, path, sent = READS[what]
+    async with real.opened(tmp_path) as home:
+        digest = (await home.call(LEAD, "POST", "/v1/bundles", body(other()))).json()["digest"]
+        sidecars, threads = home.house.sidecars, []
+        parsed = sidecars.archive._parsed
+        sidecars.archive._parsed = lambda *given: (threads.append(threading.current_thread()), parsed(*given))[1]
+        sidecars._loaded.cache_clear()
+
+        answer = await home.call(LEAD, method, path.format(digest), sent and {**sent, "bundle": digest})
+
+        assert answer.status_code in (200, 201), answer.text
+        assert threads
+        assert threading.main_thread() not in threads

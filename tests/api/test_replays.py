@@ -77,6 +77,17 @@ async def test_there_is_one_at_a_time_and_the_service_answers_meanwhile(tmp_path
         assert (await home.call("ada", "POST", "/v1/replays", {"limit": 1})).status_code == 201
 
 
+async def test_one_that_takes_too_long_ends_and_makes_room_for_the_next(tmp_path, monkeypatch):
+    async with opened(tmp_path) as home:
+        await home.intent()
+        with monkeypatch.context() as short:
+            short.setattr(replays, "LONGEST", 0.01)
+            late = await home.call("ada", "POST", "/v1/replays", {})
+        assert (late.status_code, late.json()["code"]) == (503, "replay.too_long")
+        assert "magistrate replay" in late.json()["hint"]
+        assert (await home.call("ada", "POST", "/v1/replays", {"limit": 1})).status_code == 201
+
+
 async def test_whoever_leaves_ends_it():
     ended = []
 

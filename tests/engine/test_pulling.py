@@ -2,12 +2,14 @@
 
 import base64
 import json
+import sqlite3
 
 import pytest
 
 from magistrate.core import p256
 from magistrate.core.errors import Broken, Refused, Unavailable
 from magistrate.core.signature import signer_from_seed
+from magistrate.core.values import thaw
 from magistrate.engine import opening, pulling
 from magistrate.policy import signing
 from tests.engine.test_examination import append, approved, invalid
@@ -105,6 +107,22 @@ async def test_an_installation_without_a_key_its_ledger_names_does_not_start(wor
 
     assert no.value.code == code
     assert path.exists() == (what != "missing")  # and nothing was made in its place
+
+
+@pytest.mark.parametrize("which", ["current", "next"])
+async def test_an_installation_whose_row_gives_its_key_another_public_key_does_not_start(
+    world, ground, tmp_path, which
+):
+    await pulling.begin(world.house)
+    image(world.root, tmp_path / "copy")
+    told = json.loads(json.dumps(thaw(row(world))))
+    (told if which == "current" else told["next"])["public_key"] = STRANGER.public.hex()
+    with sqlite3.connect(tmp_path / "copy" / "data" / "ledger.db") as ledger:
+        ledger.execute("UPDATE installation SET data = ? WHERE id = 'key/bundle'", (json.dumps(told),))
+    ledger.close()
+
+    with pytest.raises(Broken, match=r"key\.unexpected"):
+        await worlds.opened(tmp_path / "copy", ground)
 
 
 # -- rotation

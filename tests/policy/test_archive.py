@@ -6,6 +6,7 @@ import pytest
 
 from magistrate.core import canonical
 from magistrate.core.errors import Absent, Broken, Conflict, Malformed, Unavailable
+from magistrate.policy import archive as archives
 from magistrate.policy.archive import Archive
 from magistrate.policy.bundle import Bundle
 from tests.policy.trees import FILES, numbered, packed, policy
@@ -171,6 +172,19 @@ def test_a_crash_between_file_and_index_costs_nothing(archive, tmp_path, monkeyp
     assert archive.digests() == []
 
     assert archive.take(raw).digest in archive.digests()
+
+
+def test_what_the_index_has_no_room_for_is_refused_and_the_others_stay_readable(archive, tmp_path, monkeypatch):
+    kept = archive.take(numbered(1))
+    monkeypatch.setattr(archives, "MAX_INDEX", (tmp_path / "bundles" / "index.json").stat().st_size)
+    before = sorted(path.name for path in (tmp_path / "bundles").iterdir())
+
+    with pytest.raises(Conflict, match=r"bundle\.full"):
+        archive.take(numbered(2))
+
+    assert archive.load(kept.digest) == kept
+    assert archive.take(numbered(1)) == kept
+    assert sorted(path.name for path in (tmp_path / "bundles").iterdir()) == before
 
 
 def test_no_unfinished_file_is_left(archive, tmp_path):

@@ -156,6 +156,40 @@ async def test_a_restarted_opa_is_asked_again(odd):
     assert (await many.ask([good] * 3))[2]["echo"] == 1
 
 
+SLOW = """
+_slow := count([1 | some i in numbers.range(1, 30000); some j in numbers.range(1, 30000); i + j > input.echo])
+
+decision := {"slow": _slow} if input.kind == "slow"
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def slow(binary, monkeypatch):
+    monkeypatch.setattr(batches, "SECONDS", 1.0)
+    monkeypatch.setattr(batches, "TRIES", 1)
+    made = Bundle.read(trees.packed({**FILES, "/magistrate/decision/decision.rego": (DECISION + SLOW).encode()}))
+    many = Batches(binary, made, opas=1)
+    await many.start()
+    yield many
+    await many.stop()
+
+
+LATE = ("decision", b'{"echo":1,"kind":"slow"}')
+WELL = ("decision", b'{"echo":1,"kind":"echo"}')
+
+
+async def test_a_bundle_that_is_always_late_is_asked_no_more(slow):
+    codes = [said.code for said in await slow.ask([LATE] * 8)]
+    assert codes == ["opa.timeout"] * batches.GIVE_UP + ["opa.given_up"] * (8 - batches.GIVE_UP)
+    assert [said.code for said in await slow.ask([WELL] * 2)] == ["opa.given_up"] * 2
+
+
+async def test_a_bundle_that_is_late_now_and_then_is_not_given_up(slow):
+    answers = await slow.ask([LATE, WELL] * 4)
+    assert [said["echo"] for said in answers[1::2]] == [1] * 4
+    assert [said.code for said in answers[::2]] == ["opa.timeout"] * 4
+
+
 async def test_the_path_of_a_replay_is_closed_on_a_live_sidecar_and_nothing_else_is_open_on_a_replays(binary, odd):
     many, alone = odd
     with pytest.raises(NoAnswer) as no:

@@ -9,6 +9,7 @@ import tarfile
 import pytest
 
 from magistrate.core.errors import Malformed
+from magistrate.policy import bundle as bundles
 from magistrate.policy import tarball
 from magistrate.policy.bundle import Bundle
 from tests.policy.trees import FILES, MANIFEST, archive, manifest, member, numbered, packed
@@ -67,6 +68,10 @@ ARCHIVES = {
     "a GNU sparse file": (archive(*REST, member("/a.rego", type=tarfile.GNUTYPE_SPARSE)), "bundle.archive"),
     "too large": (os.urandom(tarball.MAX_PACKED + 1), "bundle.too_large"),
     "a bomb": (gzip.compress(b"\0" * (tarball.MAX_UNPACKED + 1)), "bundle.too_large"),
+    "too much data": (
+        archive(member("/data.json", b'{"tiers":"%b"}' % (b"x" * bundles.MAX_JSON)), *REST[1:]),
+        "bundle.too_large",
+    ),
     "too many files": (archive(*(member(f"/a{n}.rego") for n in range(tarball.MAX_FILES + 1))), "bundle.too_large"),
 }
 

@@ -259,3 +259,18 @@ async def test_a_stopped_opa_is_silent(binary, bundle):
             await failures(sidecar, bundle)
     finally:
         await sidecar.stop()
+
+
+async def test_few_bundles_are_kept_in_memory_and_the_others_are_read_again(archive, sidecars, monkeypatch):
+    monkeypatch.setattr("magistrate.policy.sidecars.KEPT", 2)
+    few = Sidecars(sidecars._binary, archive)
+    digests = [archive.take(numbered(n)).digest for n in (1, 2, 3)]
+
+    for digest in digests:
+        assert few.bundle(digest).digest == digest
+
+    assert few._loaded.cache_info().currsize == 2
+    archive.path(digests[0]).unlink()
+    with pytest.raises(Broken, match=r"bundle\.lost"):
+        few.bundle(digests[0])
+    assert sidecars._loaded.cache_info().maxsize == archive._parsed.cache_info().maxsize == 8

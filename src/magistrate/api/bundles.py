@@ -18,6 +18,7 @@ from magistrate.core.lifecycle import BUNDLE
 from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.values import DIGEST, Digest, Document, Identifier, Text
 from magistrate.engine import activation
+from magistrate.engine.installation import Installation
 from magistrate.store import Row
 
 MAX_BUNDLE: Final = 4 * 1024 * 1024  # bytes of a body: a hundred times the demo's bundle, in base64
@@ -38,6 +39,16 @@ class Acceptance(Document):
     against: Digest
     codes: tuple[Identifier, ...]
     reason: Text = ""
+
+
+async def both(house: Installation, digest: str) -> None:
+    """Read a bundle and the one in force, so that what compares them right after finds them in memory.
+
+    Raises:
+        Absent, Broken, Unavailable: as `Installation.loaded`.
+    """
+    await house.loaded(digest)
+    await house.loaded(house.active())
 
 
 async def take(visit: Visit) -> Response:
@@ -78,13 +89,14 @@ async def show(visit: Visit) -> Response:
     headers = {"etag": f'"{digest}"', "cache-control": "private, no-cache"}
     if visit.fields.get(b"if-none-match", b"").decode("latin-1") == headers["etag"]:
         return Response(None, 304, headers)
-    return Response(visit.house.bundle(digest).raw, 200, headers, "application/gzip")
+    return Response((await visit.house.loaded(digest)).raw, 200, headers, "application/gzip")
 
 
 async def changes(visit: Visit) -> Response:
     """What stands in front of those who approve that a bundle comes into force."""
     digest = visit.param("digest")
     await visit.hold("bundle.show", relation="foreign", type_="bundle", id_=digest)
+    await both(visit.house, digest)
     return wire.reply(activation.about(visit.house, digest))
 
 
@@ -95,6 +107,7 @@ async def impact(visit: Visit) -> Response:
     row = visit.house.store.row("bundles", digest)
     if row is None:
         raise Absent("bundle.unknown", "no such bundle", hint="magistrate policy ls")
+    await both(visit.house, digest)
     found = await asyncio.shield(visit.porch.foresight.begin(digest))
     return wire.reply(visit.porch.foresight.shown(found, row.data))
 

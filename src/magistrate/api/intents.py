@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from magistrate.api import wire
+from magistrate.api.bundles import both
 from magistrate.api.idempotency import once
 from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
@@ -55,7 +56,7 @@ def decision(row: Row) -> dict[str, Any] | None:
     return {name: row.data[name] for name in DECISION} if "terms" in row.data else None
 
 
-def whole(visit: Visit, row: Row) -> dict[str, Any]:
+async def whole(visit: Visit, row: Row) -> dict[str, Any]:
     """An intent with its decision, approvals and warrant."""
     warrant = visit.house.store.row("warrants", warrant_of(row.id)) if row.state == "warranted" else None
     return {
@@ -74,18 +75,19 @@ def whole(visit: Visit, row: Row) -> dict[str, Any]:
         ],
         "warrant": warrant.data["warrant"] if warrant else None,
         "renewed": row.data["renewed"],
-        **_activation(visit, row),
+        **await _activation(visit, row),
         "links": links(row.id, warrant=warrant is not None),
     }
 
 
-def _activation(visit: Visit, row: Row) -> dict[str, Any]:
+async def _activation(visit: Visit, row: Row) -> dict[str, Any]:
     """Of an act about a bundle: whose it is, and what it would change; for those who may see bundles."""
     subject = row.data["subject"]
     if subject["type"] != facts.BUNDLE or not visit.wide:
         return {}
     bundle = visit.house.store.row("bundles", subject["id"])
     try:
+        await both(visit.house, subject["id"])
         said = activation.about(visit.house, subject["id"])
         if bundle is not None and row.state == "waiting":
             said["impact"] = visit.porch.foresight.told(subject["id"], bundle.data)
@@ -145,14 +147,14 @@ async def listed(visit: Visit) -> Response:
 
 
 async def show(visit: Visit) -> Response:
-    return wire.reply(whole(visit, await held(visit, "intent.show")))
+    return wire.reply(await whole(visit, await held(visit, "intent.show")))
 
 
 async def cancel(visit: Visit) -> Response:
     said = wire.read(Because, visit.raw)
     row = await held(visit, "intent.cancel")
     await gateway.cancel(visit.house, row.id, visit.word(said.reason))
-    return wire.reply(whole(visit, gateway.held(visit.house.store.row("intents", row.id))))
+    return wire.reply(await whole(visit, gateway.held(visit.house.store.row("intents", row.id))))
 
 
 async def chain(visit: Visit) -> Response:

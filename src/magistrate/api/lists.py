@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
+from inspect import isawaitable
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -32,7 +33,7 @@ def state_of(given: dict[str, str], known: Collection[str]) -> str | None:
 async def page(
     visit: Visit,
     table: str,
-    view: Callable[[Row], Any],
+    view: Callable[[Row], Any | Awaitable[Any]],
     *,
     states: Collection[str] = (),
     state: str | None = None,
@@ -56,4 +57,5 @@ async def page(
     if len(found) > most:
         found, more = found[:most], True
         after = found[-1].id
-    return reply({"items": [view(row) for row in found], "next_cursor": cursor_for(after) if more and after else None})
+    items = [await said if isawaitable(said := view(row)) else said for row in found]
+    return reply({"items": items, "next_cursor": cursor_for(after) if more and after else None})

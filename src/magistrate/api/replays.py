@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Final
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from magistrate.engine import certifying
 from magistrate.engine.replaying import Order, Replayed, replay
 
 MOST: Final = 10_000  # questions of one request; for more there is the command line, which resumes
+LONGEST: Final = 120.0  # seconds: there is one replay at a time, and a slow bundle would keep it from all others
 
 
 class ReplayOrder(Document):
@@ -39,12 +41,17 @@ async def run(visit: Visit) -> Response:
         since=unix(said.since) if said.since else 0,
         until=unix(said.until) if said.until else 0,
         limit=said.limit,
-        candidate=house.bundle(said.bundle) if said.bundle else None,
+        candidate=await house.loaded(said.bundle) if said.bundle else None,
     )
     record = certifying.record_beside(house, porch.folder)
     porch.replaying = True
     try:
-        found: Replayed = await certifying.apart(lambda: replay(record, order))
+        async with asyncio.timeout(LONGEST):
+            found: Replayed = await certifying.apart(lambda: replay(record, order))
+    except TimeoutError:
+        raise Unavailable(
+            "replay.too_long", f"it took more than {LONGEST:.0f} seconds; ask for less", hint="magistrate replay"
+        ) from None
     finally:
         porch.replaying = False
     return wire.reply(certifying.certified(found, house.keys.policy), 201)

@@ -9,7 +9,9 @@ import typer
 
 from magistrate.cli import say
 from magistrate.cli.me import Json, me
-from magistrate.core.errors import Unavailable
+from magistrate.core import canonical, p256
+from magistrate.core.errors import Broken, Unavailable
+from magistrate.policy.signing import ALGORITHM
 
 RESOURCE: Final = "bundles/active.tar.gz"
 TRUSTED: Final = ("current", "next")  # a retired key signs nothing any more; whoever holds it must not either
@@ -33,13 +35,35 @@ def pull_config(
     Example: magistrate policy pull-config > opa.yaml
     """
     client = me().client
-    rows = [row for row in client.get("/v1/keys")["items"] if row["role"] == "bundle" and row["state"] in TRUSTED]
+    listed = client.get("/v1/keys")["items"]
+    rows = [held(row) for row in listed if row["role"] == "bundle" and row["state"] in TRUSTED]
     if not rows:
         raise Unavailable("key.missing", "the service has no key to sign bundles with", hint="magistrate doctor")
     made = configuration((address or client.url).rstrip("/"), rows, token)
     typer.echo(json.dumps(made, indent=2) if as_json else yaml(made), nl=as_json)
     for row in rows:
         say.words(f"fingerprint {row['key_id']} ({row['state']})")
+
+
+def held(row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a key whose fingerprint and PEM are those of its public key, and none but OPA's algorithm for it.
+
+    What a person compares is the fingerprint, what OPA trusts is the PEM: a service that lies gives one key's
+    fingerprint with the PEM of another, or an algorithm under which the PEM, known to all, is the secret.
+
+    Raises:
+        Broken: `key.id`.
+        Forged: it is no key.
+    """
+    try:
+        public = bytes.fromhex(row["public_key"])
+    except ValueError:
+        raise Broken("key.id", "the service lists a public key that is none") from None
+    made = {"key_id": canonical.digest(public), "algorithm": ALGORITHM, "pem": p256.pem(public)}
+    for name, value in made.items():
+        if row[name] != value:
+            raise Broken("key.id", f"the service lists the key {made['key_id']} with another {name}; nothing was made")
+    return row
 
 
 def configuration(url: str, rows: list[dict[str, Any]], token: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ force. Asked of OPAs of its own, once for each pair of bundles, beside the reque
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from magistrate.engine.replaying import Order
 
 NEWEST = 5_000  # questions: what matters to an approver is what the next ones will be like
 RULES = 10
+SECONDS = 60.0  # of one look: a bundle that is slow makes nobody wait longer for what another one would do
 HIDDEN = ("heat", "unmoved", "loosened_answers")  # long, and not what a person reads before signing
 
 
@@ -30,7 +31,7 @@ class Foresight:
         self._one = asyncio.Lock()  # at a time: it takes an OPA's worth of the machine
 
     def begin(self, digest: str) -> asyncio.Task[Impact]:
-        """Look, unless that was done already.
+        """Look, unless that was done already. One that took too long is not begun again.
 
         Raises:
             Unavailable: this service does not know where its record lies.
@@ -40,16 +41,17 @@ class Foresight:
             raise Unavailable("replay.folder", "this service does not say where its record lies")
         against = self._house.active()
         known = self._found.get((against, digest))
-        if known is None or (known.done() and known.exception() is not None):
+        if known is None or (known.done() and _again(known.exception())):
             was, now = self._house.bundle(against), self._house.bundle(digest)
             record = certifying.record_beside(self._house, self._folder)
 
-            async def look() -> Impact:
+            async def looked() -> Impact:
                 async with self._one:
-                    return await certifying.apart(lambda: impact(record, now, was=was, order=Order(limit=NEWEST)))
+                    look = certifying.apart(lambda: impact(record, now, was=was, order=Order(limit=NEWEST)))
+                    return await _within(look, digest)
 
             # not among the house's own: at a stop nobody waits for it, it is cancelled
-            known = self._found[against, digest] = asyncio.create_task(look())
+            known = self._found[against, digest] = asyncio.create_task(looked())
             known.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if nobody waits
         return known
 
@@ -75,3 +77,21 @@ class Foresight:
         said = found.plain(accepted)
         said["rules"] = said["rules"][:RULES]
         return {"state": "known", **{name: value for name, value in said.items() if name not in HIDDEN}}
+
+
+async def _within(look: Coroutine[Any, Any, Impact], digest: str) -> Impact:
+    """What a look finds, if it ends in time.
+
+    Raises:
+        Unavailable: `impact.too_long`.
+    """
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await look
+    except TimeoutError:
+        hint = f"a rule of it may be slow; with more time: magistrate policy diff active {digest}"
+        raise Unavailable("impact.too_long", f"asking it took more than {SECONDS:.0f} seconds", hint=hint) from None
+
+
+def _again(failed: BaseException | None) -> bool:
+    return failed is not None and not (isinstance(failed, Unavailable) and failed.code == "impact.too_long")

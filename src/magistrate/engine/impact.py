@@ -31,6 +31,7 @@ EXAMPLES: Final = 5  # of each cause and direction
 NAMED: Final = 1000  # loosened answers named one by one; beyond them they are counted
 LISTED: Final = 10  # agents and actions
 ENTRIES: Final = 100  # of each cause
+BREATH: Final = 64  # entries
 RECORDED: Final = "recorded"
 UNREAD: Final = ("changed", "unreadable", "unknown")  # skipped, and nobody meant them to be: not as erased is
 
@@ -270,6 +271,8 @@ class _Comparison:
                     await self._read(entry)
                 progress.entry, progress.questions = entry.index + 1, self.impact.questions
                 self._tell(progress)
+                if not entry.index % BREATH:
+                    await asyncio.sleep(0)  # where no question is, nothing else lets a cancellation in
             for pool, bundle in zip(self._pools, (self._now, self._was), strict=False):
                 await pool.settle({bundle.digest: bundle} if bundle else {})
             history.hold_tree(self._head)

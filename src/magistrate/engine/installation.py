@@ -218,6 +218,14 @@ class Installation:
         """The archived bundle, re-hashed when it was loaded."""
         return self.sidecars.bundle(digest)
 
+    async def loaded(self, digest: str) -> Bundle:
+        """The same for one that a request names: it is read in a thread, so that nobody else waits for it.
+
+        Raises:
+            Absent, Broken, Unavailable: as `Archive.load`.
+        """
+        return await asyncio.to_thread(self.bundle, digest)
+
     async def ask(self, document: str, question: dict[str, Any], *, bundle: str) -> Asked:
         """OPA's answer from exactly this bundle, in the shape its model allows.
 

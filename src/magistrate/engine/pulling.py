@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from magistrate.core import p256
-from magistrate.core.errors import Unavailable
+from magistrate.core.errors import Broken, Unavailable
 from magistrate.core.signature import Signer
 from magistrate.keys import files
 from magistrate.keys.kek import Kek
@@ -45,9 +45,10 @@ class BundleKeys:
 
         Raises:
             Unavailable, Broken: as `files.load`; a key that is missing or damaged is never made anew.
+            Broken: `key.unexpected`: the file holds another key than the one that is named.
         """
         for one in (named, named["next"]):
-            files.probe(self._load(one["key_id"]))
+            files.probe(self._load(one))
         self._use(named)
 
     def probe(self) -> None:
@@ -67,7 +68,7 @@ class BundleKeys:
         """The bundle under the key the ledger names; the same bytes for as long as both are the same.
 
         Raises:
-            Unavailable, Broken: as `files.load`.
+            Unavailable, Broken: as `hold`.
         """
         wanted = (bundle.digest, str(named["key_id"]))
         if self._served is None or self._served[0] != wanted:
@@ -77,14 +78,18 @@ class BundleKeys:
     def _use(self, named: Mapping[str, Any]) -> Signer:
         """The signer the ledger names. Once another one was retired, its private key goes."""
         if self._signer is None or self._signer.key_id != named["key_id"]:
-            self._signer = self._load(named["key_id"])
+            self._signer = self._load(named)
             for one in named["retired"]:
                 with contextlib.suppress(FileNotFoundError):
                     (self._folder / f"{files.beside(ROLE, one['key_id'])}.key").unlink()
         return self._signer
 
-    def _load(self, key_id: str) -> Signer:
-        return files.load(self._folder, ROLE, self._lock, name=files.beside(ROLE, key_id)).signer
+    def _load(self, named: Mapping[str, Any]) -> Signer:
+        """The signer of one key as the ledger names it: by its id, and by the public key that others are given."""
+        signer = files.load(self._folder, ROLE, self._lock, name=files.beside(ROLE, named["key_id"])).signer
+        if _said(signer) != {name: named[name] for name in ("key_id", "public_key")}:
+            raise Broken("key.unexpected", f"the ledger names another {ROLE} key than {signer.key_id}, which lies here")
+        return signer
 
 
 async def pulled(house: Installation) -> Signed:
@@ -95,7 +100,7 @@ async def pulled(house: Installation) -> Signed:
         Broken: the bundle or the key is not what the ledger names.
     """
     keys, named = _keys(house), _named(house.store.row("installation", ROW))
-    return await asyncio.to_thread(keys.signed, house.bundle(house.active()), named, scope=house.origin)
+    return await asyncio.to_thread(keys.signed, await house.loaded(house.active()), named, scope=house.origin)
 
 
 async def begin(house: Installation) -> None:

@@ -289,6 +289,7 @@ class _Run:
     async def _now_and_then(self) -> None:
         now = time.monotonic()
         if now - self._told >= TELL_SECONDS:
+            await asyncio.sleep(0)  # where no question is, nothing else lets a cancellation in
             self._told = now
             self._progress.entry = self._next
             self._tell(self._progress)

@@ -14,6 +14,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from magistrate.policy.bundle import Bundle
 
 INDEX: Final = "index.json"
 MAX_INDEX: Final = 1024 * 1024  # some eight thousand bundles
+KEPT: Final = 8  # bundles kept parsed, by what was asked last; any other is read again
 
 
 class _Row(Document):
@@ -44,7 +46,7 @@ class Archive:
     def __init__(self, folder: Path, binary: Binary) -> None:
         self._folder = folder
         self._binary = binary
-        self._read: dict[str, Bundle] = {}
+        self._parsed = lru_cache(KEPT)(Bundle.read)  # by its bytes
         self._passed: set[str] = set()  # what went through the gate here, by digest: the same bytes pass again
 
     def take(self, raw: bytes) -> Bundle:
@@ -52,7 +54,7 @@ class Archive:
 
         Raises:
             Malformed: it is no bundle, or the gate refuses it.
-            Conflict: `bundle.sequence_taken`, another bundle has its sequence.
+            Conflict: `bundle.sequence_taken`, another bundle has its sequence; `bundle.full`, the index has no room.
             Unavailable: `bundle.unwritten`, the folder does not take it.
         """
         bundle = Bundle.read(raw)
@@ -64,8 +66,9 @@ class Archive:
             with _held(self._folder):  # two that are taken in at once come one after the other
                 index = self._known(bundle)
                 index[bundle.digest] = _Row(digest=bundle.digest, sequence=bundle.sequence, contract=bundle.contract)
+                listed = _listed(index)
                 self._write_once(self.path(bundle.digest), raw)
-                self._write_index(index)  # after this line the bundle is part of history
+                self._write_index(listed)  # after this line the bundle is part of history
         except OSError as error:
             raise Unavailable("bundle.unwritten", f"{self._folder}: {error.strerror or error}") from error
         return self.load(bundle.digest)
@@ -96,9 +99,7 @@ class Archive:
         if canonical.digest(raw) != digest:
             hint = "restore the file from a backup"
             raise Broken("bundle.changed", f"{path.name} holds other bytes than its name says", hint=hint)
-        if digest not in self._read:
-            self._read[digest] = Bundle.read(raw, path)
-        bundle = self._read[digest]
+        bundle = self._parsed(raw, path)
         if (bundle.sequence, bundle.contract) != (row.sequence, row.contract):
             raise _edited(f"{INDEX} gives {digest} another sequence or contract than it has")
         return bundle
@@ -162,9 +163,8 @@ class Archive:
             raise _edited(f"{path} names a bundle or a sequence twice")
         return index
 
-    def _write_index(self, index: dict[str, _Row]) -> None:
-        rows = [row.plain() for row in _in_order(index)]
-        _replace(self._folder / INDEX, canonical.canonical({"bundles": rows}) + b"\n")
+    def _write_index(self, raw: bytes) -> None:
+        _replace(self._folder / INDEX, raw)
 
     def _write_once(self, path: Path, raw: bytes) -> None:
         """Put a file under its final name, whole; never over another one."""
@@ -181,6 +181,19 @@ class Archive:
 
 def _in_order(index: dict[str, _Row]) -> list[_Row]:
     return sorted(index.values(), key=lambda row: row.sequence)
+
+
+def _listed(index: dict[str, _Row]) -> bytes:
+    """The bytes of an index.
+
+    Raises:
+        Conflict: `bundle.full`: it is more than is ever read back, and would lock every bundle in, the active one too.
+    """
+    raw = canonical.canonical({"bundles": [row.plain() for row in _in_order(index)]}) + b"\n"
+    if len(raw) > MAX_INDEX:
+        hint = "none is ever removed; a new installation has room: magistrate up --data DIR"
+        raise Conflict("bundle.full", f"{len(index) - 1} bundles are all this archive can list", hint=hint)
+    return raw
 
 
 def _edited(detail: str) -> Broken:

@@ -30,6 +30,7 @@ MOST: Final = 64  # questions in one query: more gains little and makes a failin
 MOST_BYTES: Final = MAX_QUESTION // 2  # what a request may carry is what one question may be
 SECONDS: Final = 60.0  # a replay waits longer than a gate: how long an answer took is no part of it
 TRIES: Final = 3  # of a question alone, where OPA was silent: it may have been restarted meanwhile
+GIVE_UP: Final = 3  # questions in a row that ran out of time, each in all its tries: the bundle is asked nothing more
 _AHEAD: Final = 2  # batches on their way to one OPA, so that it never waits for us
 _NESTED: Final = 3  # {"decision": [[answer]]}
 
@@ -108,6 +109,7 @@ class Batches:
         count = opas or min(4, len(os.sched_getaffinity(0)))
         self._sidecars = [ReplaySidecar(binary, bundle, environment=environment) for _ in range(count)]
         self._free: asyncio.Queue[ReplaySidecar] = asyncio.Queue()
+        self._late = 0  # questions in a row that ran out of time
 
     @property
     def wide(self) -> int:
@@ -142,27 +144,36 @@ class Batches:
     async def ask(self, questions: Sequence[Question]) -> list[Said]:
         """The answer to each question, or the reason why it has none, as if each had been asked alone.
 
-        At most `MOST` questions of at most `MOST_BYTES` together go well; one of any size always does.
+        At most `MOST` questions of at most `MOST_BYTES` together go well; one of any size always does. Once `GIVE_UP`
+        in a row ran out of time, no other is asked: each has `opa.given_up` for its reason.
         """
         sidecar = await self._free.get()
         try:
-            return await _asked(sidecar, questions)
+            return await self._asked(sidecar, questions)
         finally:
             self._free.put_nowait(sidecar)
 
+    async def _asked(self, sidecar: ReplaySidecar, questions: Sequence[Question]) -> list[Said]:
+        if len(questions) == 1 or self._late >= GIVE_UP:
+            return [await self._alone(sidecar, question) for question in questions]
+        try:
+            said = await sidecar.ask_many(questions)
+        except NoAnswer:
+            half = len(questions) // 2
+            return [*await self._asked(sidecar, questions[:half]), *await self._asked(sidecar, questions[half:])]
+        self._late = 0
+        return [
+            one[0] if len(one) == 1 and isinstance(one[0], dict) else await self._alone(sidecar, question)
+            for one, question in zip(said, questions, strict=True)
+        ]
 
-async def _asked(sidecar: ReplaySidecar, questions: Sequence[Question]) -> list[Said]:
-    if len(questions) == 1:
-        return [await _alone(sidecar, *questions[0])]
-    try:
-        said = await sidecar.ask_many(questions)
-    except NoAnswer:
-        half = len(questions) // 2
-        return [*await _asked(sidecar, questions[:half]), *await _asked(sidecar, questions[half:])]
-    return [
-        one[0] if len(one) == 1 and isinstance(one[0], dict) else await _alone(sidecar, *question)
-        for one, question in zip(said, questions, strict=True)
-    ]
+    async def _alone(self, sidecar: ReplaySidecar, question: Question) -> Said:
+        if self._late >= GIVE_UP:
+            return NoAnswer("opa.given_up", f"{GIVE_UP} questions in a row ran out of time; it was not asked")
+        said = await _alone(sidecar, *question)
+        late = isinstance(said, NoAnswer) and said.code == "opa.timeout"
+        self._late = self._late + 1 if late else 0
+        return said
 
 
 async def _alone(sidecar: ReplaySidecar, document: str, question: bytes) -> Said:

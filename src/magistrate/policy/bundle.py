@@ -18,6 +18,7 @@ CONTRACTS: Final = frozenset({CONTRACT})  # the question and answer shapes this 
 ROOTS: Final = frozenset({"magistrate", "policies", "catalogue", "tiers", "counters", "canaries"})
 MANIFEST: Final = "/.manifest"
 DATA: Final = "/data.json"
+MAX_JSON: Final = 2 * 1024 * 1024  # of data.json: fifty times the demo's
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,10 @@ class Bundle:
 def _json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     if name not in files:
         raise Malformed("bundle.manifest", f"the bundle has no {name}")
+    if len(files[name]) > MAX_JSON:
+        raise Malformed("bundle.too_large", f"{name} is {len(files[name])} bytes, where at most {MAX_JSON} are read")
     try:
-        value = canonical.load(files[name], limit=tarball.MAX_UNPACKED, depth=canonical.MAX_DEPTH_RECORD)
+        value = canonical.load(files[name], limit=MAX_JSON, depth=canonical.MAX_DEPTH_RECORD)
     except Malformed as error:
         raise Malformed("bundle.json", f"{name}: {error.detail}", pointer=error.pointer) from None
     if not isinstance(value, dict):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import Final
 
 from magistrate.core.errors import NoAnswer
-from magistrate.policy.archive import Archive
+from magistrate.policy.archive import KEPT, Archive
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.sidecar import Sidecar
@@ -23,7 +24,7 @@ class Sidecars:
         self._deadline = deadline
         self._live: dict[str, Sidecar] = {}
         self._starts: dict[str, asyncio.Task[Sidecar]] = {}
-        self._bundles: dict[str, Bundle] = {}
+        self._loaded = lru_cache(KEPT)(archive.load)
         self._closed = False
 
     async def of(self, digest: str) -> Sidecar:
@@ -45,14 +46,12 @@ class Sidecars:
         return await asyncio.shield(start)  # one caller's deadline does not end the others' start
 
     def bundle(self, digest: str) -> Bundle:
-        """An archived bundle, hashed when it was first asked for.
+        """An archived bundle, hashed when it was first asked for; the few that were asked for last are kept.
 
         Raises:
             Absent, Broken: as `Archive.load`.
         """
-        if digest not in self._bundles:
-            self._bundles[digest] = self.archive.load(digest)
-        return self._bundles[digest]
+        return self._loaded(digest)
 
     def live(self) -> dict[str, Sidecar]:
         """Those that are running now, by digest."""

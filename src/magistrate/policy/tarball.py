@@ -15,8 +15,10 @@ from typing import Final
 
 from magistrate.core.errors import Malformed
 
-MAX_PACKED: Final = 8 * 1024 * 1024  # a hundred times the demo's
-MAX_UNPACKED: Final = 32 * 1024 * 1024
+MAX_PACKED: Final = 8 * 1024 * 1024
+MAX_UNPACKED: Final = (
+    8 * 1024 * 1024
+)  # fifty times the demo's; what a small file unpacks to is parsed while others wait
 MAX_FILES: Final = 2000
 _BLOCK: Final = 512
 _NAME: Final = re.compile(r"/(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)*(?:\.manifest|[A-Za-z0-9_][A-Za-z0-9_.-]*)")
