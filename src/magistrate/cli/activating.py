@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from magistrate.cli import authoring, places, say
+from magistrate.cli import places, say
 from magistrate.cli.me import Json, Reason, me, read_file, read_object
 from magistrate.cli.people import administer
 from magistrate.cli.service import find_opa
@@ -76,6 +76,8 @@ def _is_digest(said: str) -> bool:
 
 def _hand_in(client: Client, path: Path, report: Path | None, reason: str) -> str:
     """Send the bundle with what its author's build found; a folder is built here, through the whole gate."""
+    from magistrate.cli import authoring
+
     if path.is_dir():
         raw, found = authoring.built(path)
     else:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from magistrate import shipped
-from magistrate.cli import formats, say
+from magistrate.cli import say
 from magistrate.cli.me import Json, read_file
 from magistrate.cli.service import find_opa, interactive
+from magistrate.core.answers import ANSWERS
 from magistrate.core.errors import Malformed
-from magistrate.engine.installation import ANSWERS
-from magistrate.policy import gate, gated, reasons, report, rules, scaffold, source
-from magistrate.policy.archive import Archive
-from magistrate.policy.blank import Wanted
-from magistrate.policy.bundle import Bundle
-from magistrate.policy.trial import tried
+
+if TYPE_CHECKING:
+    from magistrate.policy.gated import Finding
+    from magistrate.policy.report import BuildReport
 
 Rego = Annotated[Path | None, typer.Argument(help="The rego folder; left out, `rego` here or the shipped one.")]
 LOOK_EVERY = 0.3  # seconds between looks at the files
@@ -62,6 +61,9 @@ def new(
 
     Example: magistrate policy new payouts --action payout.create --new-action --target-kind ledger
     """
+    from magistrate.policy import scaffold
+    from magistrate.policy.blank import Wanted
+
     here, opa = folder(rego), find_opa()
     if "_shipped" in here.parts:  # inside an installed program nobody writes
         raise Malformed("input.folder", f"{here} is part of the program", hint=f"cp -r {here} rego")
@@ -111,6 +113,8 @@ def built(here: Path) -> tuple[bytes, dict[str, Any]]:
     Raises:
         typer.Exit: the gate keeps it out; what does was told.
     """
+    from magistrate.policy import gated
+
     found = gated.examined(find_opa(), here, ANSWERS)
     if found.report is None:
         raise typer.Exit(_tell(found.findings, as_json=False))
@@ -126,6 +130,9 @@ def build(
 
     Example: magistrate policy build rego --out bundles
     """
+    from magistrate.policy import gated
+    from magistrate.policy.archive import Archive
+
     here, opa = folder(rego), find_opa()
     found = gated.examined(opa, here, ANSWERS)
     if found.report is None:
@@ -146,6 +153,9 @@ def check(
 
     Example: magistrate policy check rego
     """
+    from magistrate.policy import gate, gated, report
+    from magistrate.policy.bundle import Bundle
+
     if what is not None and not what.is_dir():
         bundle, opa = Bundle.read(read_file(what)), find_opa()
         gate.check(opa, bundle)
@@ -157,7 +167,7 @@ def check(
     say.data(found.report.plain(), as_json=as_json)
 
 
-def _figures(made: report.BuildReport) -> str:
+def _figures(made: BuildReport) -> str:
     tried_ = f"{made.tests} tests, {made.cases} cases, {made.canaries} canaries"
     return (
         f"sequence {made.bundle.sequence}, contract {made.bundle.contract}: {tried_} passed,"
@@ -165,7 +175,7 @@ def _figures(made: report.BuildReport) -> str:
     )
 
 
-def _tell(findings: tuple[gated.Finding, ...], *, as_json: bool) -> int:
+def _tell(findings: tuple[Finding, ...], *, as_json: bool) -> int:
     """Say what keeps a folder out, each with file and line; returns the exit code."""
     if as_json:
         say.data({"findings": [found.plain() for found in findings]}, as_json=True)
@@ -190,6 +200,9 @@ def try_out(
 
     Example: magistrate policy test -r refunds --watch
     """
+    from magistrate.cli import formats
+    from magistrate.policy.trial import tried
+
     if format_ not in formats.FORMATS:
         hint = f"magistrate policy test --format {next(iter(formats.FORMATS))}"
         raise Malformed("input.format", f"{format_!r} is none of {', '.join(formats.FORMATS)}", hint=hint)
@@ -217,6 +230,8 @@ def reasons_(
 
     Example: magistrate policy reasons rego --out docs/reasons.md
     """
+    from magistrate.policy import reasons, rules, source
+
     found = [rule for rule in rules.public(source.trees(find_opa(), folder(rego))) if rule.code]
     if as_json:
         say.data([rule.plain() for rule in found], as_json=True)

@@ -23,8 +23,12 @@ def page(said: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> str:
     return "\n".join([*_lines(said), "", _plain(text(said).splitlines()[-1])])
 
 
+def _peace(said: dict[str, Any]) -> str:
+    return f"{said['loosened']} loosened, all accepted by name" if said["loosened"] else "nothing loosened"
+
+
 def _lines(said: dict[str, Any]) -> Iterator[str]:
-    verdict = f"⚠ {said['uncovered']} loosened and not accepted" if said["uncovered"] else "nothing loosened unasked"
+    verdict = f"⚠ {said['uncovered']} loosened and not accepted" if said["uncovered"] else _peace(said)
     if said["unread"]:
         verdict = f"⚠ {said['unread']} entries not compared; of the rest, {verdict}"
     yield f"### Policy impact: {verdict}"

@@ -59,8 +59,7 @@ def _rule(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _result(said: dict[str, Any], number: int, row: dict[str, Any], way: str) -> dict[str, Any]:
-    accepted = bool(set(row["names"]) & set(said["accepted"]))
-    level = ("note" if accepted else "error") if way == "loosened" else "note"
+    level = "error" if way == "loosened" and row["uncovered"] else "note"
     changed = [one for one in said["data"] if one["name"] in row["names"]]
     because = "".join(f"; {one['name']} {one['was']} → {one['now']}" for one in changed)
     examples = [one for one in said["examples"] if row["code"] in one["because"] and one["direction"] == way]
@@ -73,7 +72,7 @@ def _result(said: dict[str, Any], number: int, row: dict[str, Any], way: str) ->
         "message": {"text": say.visible(text)},
         "locations": [_location(row)],
         "partialFingerprints": {"magistrate/v1": f"{row['code']}/{way}"},
-        "properties": {"direction": way, "count": row[way], "accepted": accepted},
+        "properties": {"direction": way, "count": row[way], "accepted": not row["uncovered"]},
     }
 
 

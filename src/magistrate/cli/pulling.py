@@ -11,7 +11,6 @@ from magistrate.cli import say
 from magistrate.cli.me import Json, me
 from magistrate.core import canonical, p256
 from magistrate.core.errors import Broken, Unavailable
-from magistrate.policy.signing import ALGORITHM
 
 RESOURCE: Final = "bundles/active.tar.gz"
 TRUSTED: Final = ("current", "next")  # a retired key signs nothing any more; whoever holds it must not either
@@ -59,6 +58,8 @@ def held(row: dict[str, Any]) -> dict[str, Any]:
         public = bytes.fromhex(row["public_key"])
     except ValueError:
         raise Broken("key.id", "the service lists a public key that is none") from None
+    from magistrate.policy.signing import ALGORITHM
+
     made = {"key_id": canonical.digest(public), "algorithm": ALGORITHM, "pem": p256.pem(public)}
     for name, value in made.items():
         if row[name] != value:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 import time
+import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,13 +71,15 @@ def replay(
         until=time_of(until, now),
         limit=limit,
         candidate=bundle_of(bundle, folder, binary) if bundle else None,
-        zone=zone,
+        zone=zone_of(zone),
     )
     record = certifying.record_of(folder, places.state(), binary, pinned)
     found = asyncio.run(run(record, order, tell=watcher(), resume=resume))
     document = _signed(found, folder, out)
     for finding in found.findings:
         _tell_finding(finding)
+    if more := sum(found.said["counts"]["findings"].values()) - len(found.findings):
+        say.words(f"… and {more} more; the certificate counts all of them")
     if as_json:
         say.data(document, as_json=True)
     else:
@@ -177,7 +180,23 @@ def time_of(said: str, now: int) -> int:
     ago = _AGO.fullmatch(said)
     if ago:
         return max(1, now - int(ago[1]) * _SECONDS[ago[2]])
-    return unix(said)
+    try:
+        return unix(said)
+    except Malformed:
+        detail = f"{said!r} is neither a time such as 2026-03-25T14:00:00Z nor 7d, 24h or 30m ago"
+        raise Malformed("input.time", detail, hint="magistrate replay --since 7d") from None
+
+
+def zone_of(said: str) -> str:
+    """A time zone by its IANA name.
+
+    Raises:
+        Malformed: `input.zone`: a certificate does not name what does not exist.
+    """
+    if said and said not in zoneinfo.available_timezones():
+        hint = "magistrate replay --tz Pacific/Kiritimati"
+        raise Malformed("input.zone", f"{said!r} is no time zone that this machine knows", hint=hint)
+    return said
 
 
 def bundle_of(said: str, data: Path, binary: Binary) -> Bundle:

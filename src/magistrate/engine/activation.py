@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magistrate.core import promotion as promotions
+from magistrate.core.answers import ANSWERS
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, ProofFailed, Refused
 from magistrate.core.merkle import leaf_hash, verify_inclusion
@@ -20,7 +21,7 @@ from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.signature import decode_public, sign_document, verify_document
 from magistrate.core.values import moment
 from magistrate.engine.containment import revoke_in
-from magistrate.engine.installation import ANSWERS, PAGE, Installation, Seen, Word, every
+from magistrate.engine.installation import PAGE, Installation, Seen, Word, every
 from magistrate.policy import changes, report
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.canaries import failures

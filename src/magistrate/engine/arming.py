@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from magistrate.core.answers import ANSWERS
 from magistrate.core.errors import Absent, Broken, MagistrateError, Unavailable
 from magistrate.engine import alerts
-from magistrate.engine.installation import ANSWERS, Installation
+from magistrate.engine.installation import Installation
 from magistrate.policy.canaries import failures
 from magistrate.store.txn import Txn
 

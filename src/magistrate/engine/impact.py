@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from magistrate.core import canonical
+from magistrate.core.answers import ANSWERS
 from magistrate.core.errors import MagistrateError, Malformed, NoAnswer
 from magistrate.core.looseness import Answer, Change, Ranks, compare
 from magistrate.core.replay import DOCUMENTS, NEVER_ASKED, Recorded, recorded, same
 from magistrate.core.responsible import Cause, Changed, causes, changed_data, covered
 from magistrate.core.values import parse, thaw
 from magistrate.engine.history import Head, History, head_of, span
-from magistrate.engine.installation import ANSWERS
 from magistrate.engine.pools import Pools
 from magistrate.engine.replaying import Order, Progress, Record, Tell
 from magistrate.policy.batches import Said
@@ -30,7 +30,6 @@ from magistrate.store.reads import Reader
 EXAMPLES: Final = 5  # of each cause and direction
 NAMED: Final = 1000  # loosened answers named one by one; beyond them they are counted
 LISTED: Final = 10  # agents and actions
-ENTRIES: Final = 100  # of each cause
 BREATH: Final = 64  # entries
 RECORDED: Final = "recorded"
 UNREAD: Final = ("changed", "unreadable", "unknown")  # skipped, and nobody meant them to be: not as erased is
@@ -77,7 +76,6 @@ class Impact:
     heat: defaultdict[tuple[str, str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
     rules: defaultdict[Cause, Tally] = field(default_factory=lambda: defaultdict(Tally))
     loosened: Counter[tuple[Cause, ...]] = field(default_factory=Counter)
-    entries: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     examples: list[dict[str, Any]] = field(default_factory=list)
     named: list[dict[str, Any]] = field(default_factory=list)
     places: tuple[Mapping[str, Place], Mapping[str, Place]] = ({}, {})
@@ -91,20 +89,6 @@ class Impact:
     def unread(self) -> int:
         """How many entries or questions of the record were not compared: while there is one, nothing passes."""
         return sum(self.skipped[why] for why in UNREAD)
-
-    def loosened_by_code(self) -> dict[str, dict[str, Any]]:
-        """The loosened answers by the code (or name of changed data) that is responsible: how many, and in which
-        entries (the first hundred).
-
-        An answer with several causes stands under each. `names` are the names by which each can be accepted.
-        """
-        found: dict[str, dict[str, Any]] = {}
-        for causes_, count in self.loosened.items():
-            for cause in causes_:
-                row = found.setdefault(cause.code, {"count": 0, "names": list(cause.names), "entries": []})
-                row["count"] += count
-                row["entries"] = self.entries[cause.code]
-        return found
 
     def note(self, row: Recorded, was: Answer, now: Answer, ranks: Ranks) -> None:
         """Count one question with both answers."""
@@ -123,8 +107,6 @@ class Impact:
             tally.count(change.direction)
         for cause in found:
             self.rules[cause].count(change.direction)
-            if change.direction == "loosened" and len(self.entries[cause.code]) < ENTRIES:
-                self.entries[cause.code].append(row.entry)
         if change.direction == "loosened":
             self.loosened[tuple(found)] += 1
             if len(self.named) < NAMED:
@@ -176,7 +158,7 @@ class Impact:
                 {"document": document, "answer": answer, "count": count}
                 for (document, answer), count in sorted(self.unmoved.items())
             ],
-            "rules": [self._rule(cause, tally) for cause, tally in _most(self.rules)],
+            "rules": [self._rule(cause, tally, accepted) for cause, tally in _most(self.rules)],
             "data": [{"name": row.name, "was": row.was[:400], "now": row.now[:400]} for row in self.data[:50]],
             "agents": [{"agent": name, **tally.plain()} for name, tally in _most(self.agents)[:LISTED]],
             "actions": [{"action": name, **tally.plain()} for name, tally in _most(self.actions)[:LISTED]],
@@ -188,7 +170,7 @@ class Impact:
             "examples": sorted(self.examples, key=lambda row: (row["direction"], row["entry"])),
         }
 
-    def _rule(self, cause: Cause, tally: Tally) -> dict[str, Any]:
+    def _rule(self, cause: Cause, tally: Tally, accepted: Collection[str]) -> dict[str, Any]:
         was, now = (side.get(cause.code) for side in self.places)
         known = now or was
         return {
@@ -198,6 +180,9 @@ class Impact:
             "was_at": was.text() if was else "",
             "now_at": now.text() if now else "",
             "names": list(cause.names),
+            "uncovered": sum(
+                n for found, n in self.loosened.items() if cause in found and not covered(found, accepted)
+            ),
             **tally.plain(),
         }
 

@@ -12,11 +12,9 @@ from typing import Any, TypeVar
 import uuid_utils
 
 from magistrate.core import canonical
-from magistrate.core.decision import DecisionAnswer
+from magistrate.core.answers import ANSWERS
 from magistrate.core.errors import Absent, Broken, Moved, NoAnswer, Unavailable
 from magistrate.core.signature import Signer
-from magistrate.core.values import Document
-from magistrate.core.verification import AccessAnswer, AdmissionAnswer, ApprovalAnswer, VerificationAnswer
 from magistrate.engine.pulling import BundleKeys
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
@@ -31,13 +29,6 @@ PAGE = 500
 TRIES = 5  # contracts section 4: asks again at most five times
 BACKWARD = 30  # seconds the clock may be behind the last entry
 FORWARD = 300  # seconds it may jump ahead of the clock that counts sleep
-ANSWERS: dict[str, type[Document]] = {
-    "decision": DecisionAnswer,
-    "approval": ApprovalAnswer,
-    "admission": AdmissionAnswer,
-    "verification": VerificationAnswer,
-    "access": AccessAnswer,
-}
 
 
 @dataclass(frozen=True)

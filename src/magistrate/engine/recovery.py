@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from magistrate.core import canonical
+from magistrate.core.answers import ANSWERS
 from magistrate.core.errors import Conflict, Refused
 from magistrate.core.genesis import Recovery
 from magistrate.core.signature import Signer, decode_public, sign_document, verify_document
 from magistrate.core.values import moment, parse, unix
-from magistrate.engine.installation import ANSWERS, Asked, Installation, Principal
+from magistrate.engine.installation import Asked, Installation, Principal
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.canaries import failures

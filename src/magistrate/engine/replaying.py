@@ -281,7 +281,7 @@ class _Run:
         self._counted[finding.code] += 1
         if len(self._kept) < KEPT:
             self._kept.append(finding)
-        if self._lowest is None or finding.entry < self._lowest.entry:
+        if self._lowest is None or _place(finding) < _place(self._lowest):
             self._lowest = finding
 
     # -- on the way
@@ -343,7 +343,7 @@ class _Run:
             "started": self._started,
             "ended": moment(int(time.time())),
         }
-        return Replayed(said, sorted(self._kept, key=lambda finding: finding.entry))
+        return Replayed(said, sorted(self._kept, key=_place))
 
     def _checked(self) -> list[str]:
         """What was checked beside the head: never more than was."""
@@ -360,3 +360,8 @@ def _kept(finding: Finding) -> Kept:
     said: Mapping[str, Any] = finding.plain()
     cut = {name: shown(said[name])[:400] for name in ("detail", "pointer", "recorded", "now")}
     return Kept.model_validate_json(canonical.canonical({**said, **cut}))
+
+
+def _place(finding: Finding) -> tuple[int, str, str]:
+    """Where a finding stands: OPAs answer in any order, and a certificate names the same one every time."""
+    return finding.entry, finding.pointer, finding.code
