@@ -19,7 +19,7 @@ from tests.support.service import AUDITOR, service
 REFUND = {
     "action": "refund.create",
     "target": "refunds-ledger",
-    "parameters": {"order": "A-1", "amount": 5001, "currency": "EUR"},
+    "parameters": {"order": "A-1", "amount": 7501, "currency": "EUR"},
 }
 MAIL = {
     "action": "mail.send",
@@ -64,8 +64,8 @@ def test_a_decision_is_explained_in_words(house):
     assert "decision: ask, tier T1" in told
     assert "byte for byte" in told
     assert re.search(r"tier refunds\.large  policies/refunds/refunds\.rego:\d+  Above", told)
-    assert "data/policies/refunds/limits/small = 5000" in told
-    assert "/intent/parameters/amount 5001 -> 5000: allow, tier T0 (refunds.any)" in told
+    assert "data/policies/refunds/limits/small = 7500" in told
+    assert "/intent/parameters/amount 7501 -> 7500: allow, tier T0 (refunds.any)" in told
     assert re.search(r"with approval by 1 of .*: allow, tier T1", told)
 
 
@@ -154,7 +154,7 @@ def test_a_question_changed_on_disk_is_not_explained(house, tmp_path):
     with sqlite3.connect(copy / "ledger.db") as conn:
         for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             conn.execute(f"DROP TRIGGER {name}")
-        changed = "CAST(replace(CAST(body AS TEXT), '5001', '4001') AS BLOB)"
+        changed = "CAST(replace(CAST(body AS TEXT), '7501', '4001') AS BLOB)"
         conn.execute(f"UPDATE bodies SET body = {changed}")
     conn.close()
     code, told = explain(house, house.made["refund"], "--data", str(copy))

@@ -44,7 +44,7 @@ def refund(amount: int, today: int = 0, **more: Any) -> Question:
 
 
 SAMPLES: dict[str, Question] = {
-    "refunds": refund(5001),
+    "refunds": refund(7501),
     "deploys": question("service.deploy", "api-gateway-prod", {"version": "2.4.1", "strategy": "rolling"}),
     "sql": question("sql.free", "orders-db", {"sql": "select 1; drop table orders -- now"}),
     "mail": question("mail.send", "outbound-mail", {"to": "ann@else.example", "subject": "s", "body": "password: x"}),

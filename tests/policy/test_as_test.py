@@ -14,7 +14,7 @@ from tests.support.world import binary
 
 # a limit of each policy, and the decision it made
 MOVED = {
-    "refunds": ("small", 6000),
+    "refunds": ("small", 8000),
     "deploys": ("retries", 0),
     "sql": ("forbidden", []),
     "mail": ("never", []),

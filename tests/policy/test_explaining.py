@@ -46,9 +46,9 @@ def test_another_answer_than_the_recorded_one_is_not_explained(spoil, pointer):
 
 
 def test_the_answer_to_another_question_is_not_explained():
-    answer = by.answers("decision", [by.refund(5001)])[0]
+    answer = by.answers("decision", [by.refund(7501)])[0]
     with pytest.raises(Broken, match=r"explain\.differs"):
-        asyncio.run(explain(binary(), by.bundle(), "decision", by.refund(5002), answer))
+        asyncio.run(explain(binary(), by.bundle(), "decision", by.refund(7502), answer))
 
 
 # -- places
@@ -132,15 +132,15 @@ def _report(source):
 
 
 def test_facts_are_read_through_helpers_imports_and_names():
-    explanation = by.explained(by.refund(5001, today=7), search=False)
+    explanation = by.explained(by.refund(7501, today=7), search=False)
     limits = by.bundle().data["policies"]["refunds"]["limits"]
     assert seen(told(explanation, "refunds.large")) == {
-        "input/intent/parameters/amount": 5001,
+        "input/intent/parameters/amount": 7501,
         "data/policies/refunds/limits/small": limits["small"],
     }
     assert seen(told(explanation, "refunds.budget")) == {
         "input/facts/refunded_today": 7,
-        "input/intent/parameters/amount": 5001,
+        "input/intent/parameters/amount": 7501,
         "data/policies/refunds/limits/daily": limits["daily"],
     }
 
@@ -162,10 +162,10 @@ def test_what_is_not_there_is_said_not_to_be():
 
 
 def test_the_trace_shows_the_comparison_and_what_was_compared():
-    lines = by.explained(by.refund(5001), search=False).lines(engine=False)
+    lines = by.explained(by.refund(7501), search=False).lines(engine=False)
     large = next(line for line in lines if "< tier contains" in line and "limits.small" in line)
-    assert "_amount=5001" in large
-    assert "limits.small=5000" in large
+    assert "_amount=7501" in large
+    assert "limits.small=7500" in large
     assert all(line.startswith("policies/refunds/") for line in lines)
 
 

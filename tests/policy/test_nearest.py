@@ -117,7 +117,7 @@ def test_those_who_are_wanted_are_told_and_would_do():
 
 
 def test_an_approval_that_was_given_is_seen_to_matter():
-    question = by.refund(5001)
+    question = by.refund(7501)
     answer = by.answers("decision", [question])[0]
     (row,) = answer["standing"]["wanted"]
     approved = by.changed(question, [Change("/approvals", "people", "", {"approve": [row]})])

@@ -184,6 +184,8 @@ CSV_REFUSED = {
     "no rows": (HEAD, "table.empty"),
     "an open quote": (HEAD + '"a,refund.create\n', "table.csv"),
     "a column that is two": ("name,parameters,parameters.amount\na,1,2\n", "table.column"),
+    "a misspelt column": ("name,action,target,expect.outcom\na,mail.send,outbound-mail,allow\n", "table.column"),
+    "a misspelt place": ("name,action,taget,expect.outcome\na,mail.send,outbound-mail,allow\n", "table.column"),
     "a flag that is none": ("name,action,target,parameters.quick,expect.outcome\na,mail.send,outbound-mail,yes,allow\n", "table.value"),
 }  # fmt: skip
 
@@ -252,7 +254,7 @@ def test_the_shipped_tables_are_what_the_shipped_policies_decide(binary, here):
         ("{outcome: ask, wanted: [2 of dba]}", "wanted", "2 of dba", "1 of dba, finance-lead, release-manager, security-lead"),
         ("{outcome: ask, ttl: 301}", "ttl", "301", "300"),
         ("{outcome: ask, uses: 9}", "uses", "9", "1"),
-        ("{outcome: ask, constraints: {max_amount: 5000}}", "constraints.max_amount", "5000", "5001"),
+        ("{outcome: ask, constraints: {max_amount: 5000}}", "constraints.max_amount", "5000", "7501"),
         ("{outcome: ask, constraints: {max_rows: 1}}", "constraints.max_rows", "1", "none"),
         (
             "{outcome: ask, approvals: [{count: 1, roles: [dba, finance-lead, release-manager, security-lead], proof: webauthn}]}",
@@ -265,11 +267,11 @@ def test_the_shipped_tables_are_what_the_shipped_policies_decide(binary, here):
 def test_a_cell_that_came_out_otherwise_is_told_with_what_spoke(
     binary, here, tmp_path, expect, column, expected, actual
 ):
-    (row,) = _judge(binary, here, tmp_path, f"{BASE}  - {{name: a, parameters: {{amount: 5001}}, expect: {expect}}}\n")
+    (row,) = _judge(binary, here, tmp_path, f"{BASE}  - {{name: a, parameters: {{amount: 7501}}, expect: {expect}}}\n")
 
     assert not row.passed
     assert [(cell.column, cell.expected, cell.actual) for cell in row.cells] == [(column, expected, actual)]
-    assert row.facts == ("parameters.amount = 5001",)
+    assert row.facts == ("parameters.amount = 7501",)
     assert "refunds.large: Above the small-refund limit" in row.spoke
     assert (row.file, row.line) == ("policies/refunds/cases.yaml", 3)
 
@@ -284,7 +286,7 @@ def test_a_row_of_another_action_inherits_no_parameters(binary, here, tmp_path):
 
 def test_a_row_says_nothing_where_the_base_says_something(binary, here, tmp_path):
     base = (
-        "base: {action: refund.create, target: refunds-ledger, parameters: {order: A-1, amount: 5001, currency: EUR},"
+        "base: {action: refund.create, target: refunds-ledger, parameters: {order: A-1, amount: 7501, currency: EUR},"
         " approvals: [{operator: frieda, roles: [finance-lead]}], proposer: {id: bot, owner: frieda}}\ncases:\n"
     )
     rows = [

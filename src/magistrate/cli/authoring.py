@@ -59,7 +59,7 @@ def new(
 
     On a terminal, what no flag says is asked for.
 
-    Example: magistrate policy new payouts --action payout.create --new-action --target-kind ledger
+    Example: magistrate policy new payouts --action payout.create --new-action --target-kind ledger --tier T1
     """
     from magistrate.policy import scaffold
     from magistrate.policy.blank import Wanted

@@ -107,6 +107,8 @@ def _check(folder: Path, wanted: Wanted, here: Mapping[str, Any]) -> None:
     actions, kinds = here["catalogue"]["actions"], _kinds(here)
     for action in wanted.actions:
         _check_action(action, actions, wanted)
+    if not wanted.tier:
+        raise Malformed("new.tier", "a policy says its lowest tier", hint=f"--tier {min(here['tiers'])}")
     _known("new.tier", "tier", wanted.tier, here["tiers"])
     if wanted.target_kind:
         _known("new.target_kind", "kind of target", wanted.target_kind, kinds)

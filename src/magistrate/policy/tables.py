@@ -116,7 +116,11 @@ _SHAPE: Final = "- {name: …, action: …, target: …, parameters: {…}, expe
 def near(word: str, known: Collection[str]) -> str:
     """What the author may have meant."""
     found = difflib.get_close_matches(word, known, 1)
-    return f"did you mean `{found[0]}`?" if found else f"known: {', '.join(sorted(known)[:12])}"
+    return (
+        f"did you mean `{found[0]}`?"
+        if found
+        else f"known: {', '.join(sorted(known)[:12])}{', …' if len(known) > 12 else ''}"
+    )
 
 
 def _brief(value: Any) -> str:
@@ -167,7 +171,17 @@ def _header(names: list[str], at: str) -> list[str]:
     for n, name in enumerate(names):
         if name in names[:n]:
             raise Malformed("table.twice", f"{at}: the column `{name}` stands twice")
+        first, _, rest = name.partition(".")
+        _hold_column(first, Case.model_fields, name, at)
+        if first == "expect":
+            _hold_column(rest.split(".")[0], Expected.model_fields, name, at)
     return names
+
+
+def _hold_column(word: str, known: Collection[str], name: str, at: str) -> None:
+    """Said of the header, where it was misspelt, and not of the first row that misses it."""
+    if word not in known:
+        raise Malformed("table.column", f"{at}: there is no column `{name}`", hint=near(word, known))
 
 
 def _row(header: list[str], cells: list[str], at: str, here: Here) -> dict[str, Any]:
