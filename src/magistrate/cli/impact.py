@@ -23,9 +23,9 @@ WORDS = {"loosened": "LOOSENED", "tightened": "tightened", "other": "other"}
 
 def diff(
     was: Annotated[
-        str, typer.Argument(metavar="A", help="The bundle to compare from: active, a digest, file or folder.")
+        str, typer.Argument(metavar="FROM", help="The bundle to compare from: active, a digest, file or folder.")
     ],
-    now: Annotated[str, typer.Argument(metavar="B", help="The bundle to compare to: the same.")],
+    now: Annotated[str, typer.Argument(metavar="TO", help="The bundle to compare to: the same.")],
     since: Since = "",
     until: Until = "",
     limit: Limit = 0,

@@ -20,7 +20,7 @@ def run(
     *arguments: str,
     cwd: Path | None = None,
     stdin: bytes = b"",
-    patience: float = PATIENCE,
+    patience: float = 0,
 ) -> subprocess.CompletedProcess[bytes]:
     """Return what the command printed and its exit code.
 
@@ -36,9 +36,9 @@ def run(
             env=ENVIRONMENT,
             capture_output=True,
             check=False,
-            timeout=patience,
+            timeout=patience or PATIENCE,
         )
     except subprocess.TimeoutExpired:
-        raise Unavailable("opa.start", f"`opa {arguments[0]}` did not end within {patience:g} s") from None
+        raise Unavailable("opa.start", f"`opa {arguments[0]}` did not end within {patience or PATIENCE:g} s") from None
     except OSError as error:
         raise Unavailable("opa.start", f"{path} cannot be run: {error.strerror}") from error
