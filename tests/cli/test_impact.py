@@ -43,6 +43,7 @@ def said(**other):
                 "was_at": "policies/a/a.rego:5",
                 "now_at": "",
                 "names": ["a.large", "policies.a.limits.small"],
+                "uncovered": 2,
                 **loose,
             },
             {
@@ -52,6 +53,7 @@ def said(**other):
                 "was_at": "",
                 "now_at": "policies/b/b.rego:9",
                 "names": ["b.new"],
+                "uncovered": 0,
                 **tight,
             },
             {
@@ -61,6 +63,7 @@ def said(**other):
                 "was_at": "",
                 "now_at": "",
                 "names": ["tiers.X0.warrant.ttl"],
+                "uncovered": 0,
                 **tight,
             },
         ],
@@ -169,7 +172,7 @@ def hostile():
     """An impact in which every name that a bundle or a record gives is hostile."""
     loose = {**NONE, "loosened": 2}
     places = {"was_at": ESCAPE, "now_at": ESCAPE}
-    rule = {"code": ESCAPE, "policy": ESCAPE, "title": ESCAPE, **places, "names": [ESCAPE], **loose}
+    rule = {"code": ESCAPE, "policy": ESCAPE, "title": ESCAPE, **places, "names": [ESCAPE], "uncovered": 1, **loose}
     example = {**said()["examples"][0], "intent_id": ESCAPE, "because": [ESCAPE], "agent": ESCAPE, "was": ESCAPE}
     return said(
         rules=[rule],
@@ -237,5 +240,6 @@ def test_sarif_has_a_place_for_every_result_and_fails_only_on_what_nobody_accept
         "tiers.X0.warrant.ttl": "note",
     }
     assert all(run["tool"]["driver"]["rules"][row["ruleIndex"]]["id"] == row["ruleId"] for row in run["results"])
-    accepted = json.loads(impact.FORMS["sarif"](said(accepted=["policies.a.limits.small"])))
+    covered = [{**row, "uncovered": 0} for row in said()["rules"]]
+    accepted = json.loads(impact.FORMS["sarif"](said(accepted=["policies.a.limits.small"], rules=covered)))
     assert {row["level"] for row in accepted["runs"][0]["results"]} == {"note"}
