@@ -121,6 +121,19 @@ async def test_a_stop_ends_all_of_them_even_those_that_start(archive, binary):
         await sidecars.of(one)
 
 
+async def test_who_stops_waiting_for_an_end_does_not_keep_a_sidecar_from_ending(archive, sidecars):
+    digest = archive.take(numbered(1)).digest
+    pid = (await sidecars.of(digest)).pid
+    dropping = asyncio.create_task(sidecars.drop(digest))
+    await asyncio.sleep(0)
+    dropping.cancel()
+
+    await sidecars.stop()
+
+    assert dropping.cancelled()
+    assert not alive(pid)
+
+
 async def test_the_bundle_of_a_digest_is_read_once(archive, sidecars):
     taken = archive.take(numbered(1))
 

@@ -24,6 +24,7 @@ class Sidecars:
         self._deadline = deadline
         self._live: dict[str, Sidecar] = {}
         self._starts: dict[str, asyncio.Task[Sidecar]] = {}
+        self._ends: set[asyncio.Task[None]] = set()
         self._loaded = lru_cache(KEPT)(archive.load)
         self._closed = False
 
@@ -60,18 +61,25 @@ class Sidecars:
     async def drop(self, digest: str) -> None:
         """End the sidecar of a bundle that nothing names any more; it is started again on demand.
 
-        What it was asked already it still answers.
+        What it was asked already it still answers. A caller that leaves meanwhile does not keep it from ending.
         """
         sidecar = self._live.pop(digest, None)
         if sidecar is not None:
-            await sidecar.drain()
-            await sidecar.stop()
+            end = asyncio.create_task(self._end(sidecar))
+            self._ends.add(end)
+            end.add_done_callback(self._ends.discard)
+            await asyncio.shield(end)
 
     async def stop(self) -> None:
         """End all of them."""
         self._closed = True
         await asyncio.gather(*self._starts.values(), return_exceptions=True)
-        await asyncio.gather(*(self.drop(digest) for digest in tuple(self._live)))
+        await asyncio.gather(*self._ends, *(self.drop(digest) for digest in tuple(self._live)))
+
+    @staticmethod
+    async def _end(sidecar: Sidecar) -> None:
+        await sidecar.drain()
+        await sidecar.stop()
 
     async def _start(self, digest: str) -> Sidecar:
         try:
