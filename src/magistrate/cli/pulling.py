@@ -58,9 +58,7 @@ def held(row: dict[str, Any]) -> dict[str, Any]:
         public = bytes.fromhex(row["public_key"])
     except ValueError:
         raise Broken("key.id", "the service lists a public key that is none") from None
-    from magistrate.policy.signing import ALGORITHM
-
-    made = {"key_id": canonical.digest(public), "algorithm": ALGORITHM, "pem": p256.pem(public)}
+    made = {"key_id": canonical.digest(public), "algorithm": p256.ALGORITHM, "pem": p256.pem(public)}
     for name, value in made.items():
         if row[name] != value:
             raise Broken("key.id", f"the service lists the key {made['key_id']} with another {name}; nothing was made")

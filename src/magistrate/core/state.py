@@ -550,7 +550,7 @@ def _key(view: View, entry: EntryLike) -> None:
 
 
 def _public(key: Mapping[str, Any]) -> dict[str, Any]:
-    return {"key_id": key["key_id"], "public_key": key["public_key"]}
+    return {name: key[name] for name in ("algorithm", "key_id", "public_key")}
 
 
 _MOVES: dict[str, Callable[[View, EntryLike, Mapping[str, Any]], None]] = {

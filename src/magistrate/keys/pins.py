@@ -22,10 +22,14 @@ PinRole = Literal["warrant", "checkpoint", "policy", "operator", "agent", "obser
 
 
 class Pin(Document):
-    """A public key, whose it is and what it may sign. Also the form in which keys are exported."""
+    """A public key, whose it is and what it may sign. Also the form in which keys are exported.
+
+    A file that names no algorithm is of the only one a pin may name: what verifies is never taken from what is signed.
+    """
 
     origin: Identifier
     role: PinRole
+    algorithm: Literal["Ed25519"] = "Ed25519"
     key_id: Digest
     public_key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
