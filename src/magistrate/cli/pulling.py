@@ -37,7 +37,9 @@ def pull_config(
     listed = client.get("/v1/keys")["items"]
     rows = [held(row) for row in listed if row["role"] == "bundle" and row["state"] in TRUSTED]
     if not rows:
-        raise Unavailable("key.missing", "the service has no key to sign bundles with", hint="magistrate doctor")
+        raise Unavailable(
+            "key.missing", "the service has no key to sign bundles with: a start makes it", hint="magistrate up"
+        )
     made = configuration((address or client.url).rstrip("/"), rows, token)
     typer.echo(json.dumps(made, indent=2) if as_json else yaml(made), nl=as_json)
     for row in rows:

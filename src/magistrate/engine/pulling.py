@@ -168,7 +168,9 @@ def _keys(house: Installation) -> BundleKeys:
 
 def _named(row: Row | None) -> Mapping[str, Any]:
     if row is None:
-        raise Unavailable("key.missing", "no key to sign bundles with was made yet", hint="magistrate doctor")
+        raise Unavailable(
+            "key.missing", "no key to sign bundles with was made yet: a start makes it", hint="magistrate up"
+        )
     return row.data
 
 
