@@ -223,9 +223,17 @@ class Meaning:
         narrowing = said["event"] == "quarantined" and entry.state == "quarantined"
         if not (narrowing and said["agent"] == {"id": entry.subject} and not said["credential"]):
             self._acted(entry, said, said["agent"])
+        if said["event"] == "enrolled":
+            self._hold_owner(said["agent"]["owner"])
 
     def _observer(self, entry: Entry, said: dict[str, Any]) -> None:
         self._acted(entry, said, said["observer"])
+        if said["observer"]["owner"]:
+            self._hold_owner(said["observer"]["owner"])
+
+    def _hold_owner(self, owner: str) -> None:
+        if owner not in self._people:
+            raise Broken("administration.owner", f"{owner} was no active operator, and answers for nobody")
 
     def _bundle(self, entry: Entry, said: dict[str, Any]) -> None:
         """Taking a bundle in, or accepting what it loosens, puts nothing in force; a promotion does."""
