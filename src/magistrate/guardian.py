@@ -307,8 +307,8 @@ def _program(name: str, env: Mapping[str, str]) -> str:
         return name
     found = shutil.which(name, path=env["PATH"]) if "/" not in name and env.get("PATH") else None
     if found is None:
-        hint = "give its absolute path, or a PATH that holds it"
-        raise Unavailable("executor.spawn", f"no such program: {name}", hint=hint)
+        detail = f"no such program: {name}; it is named by its absolute path, or lies in the PATH it is given"
+        raise Unavailable("executor.spawn", detail)
     return found
 
 
@@ -324,8 +324,7 @@ def _credentials(user: str) -> tuple[int, int, list[int]] | None:
         return entry.pw_uid, entry.pw_gid, os.getgrouplist(user, entry.pw_gid)
     if entry.pw_uid == os.geteuid():
         return None
-    hint = "run the service as root, or leave the user empty"
-    raise Unavailable("executor.user", f"only root can run a program as {user!r}", hint=hint)
+    raise Unavailable("executor.user", f"only root can run a program as {user!r}; this service is not root's")
 
 
 def _started(line: str, program: str) -> int:

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from magistrate.core import canonical
+from magistrate.core.errors import Unavailable
 from magistrate.core.signature import signer_from_seed
 from tests.api import real
 from tests.api.house import LEAD, bare, begin
@@ -205,3 +206,69 @@ async def test_a_bundle_is_read_beside_the_requests_not_before_them(tmp_path, wh
         assert answer.status_code in (200, 201), answer.text
         assert threads
         assert threading.main_thread() not in threads
+
+
+KEY = "key-12345678"
+
+
+async def test_a_bundle_handed_in_again_under_its_key_is_answered_with_the_same_bytes(tmp_path):
+    async with real.opened(tmp_path) as home:
+        first = await home.call(LEAD, "POST", "/v1/bundles", body(other()), idempotency_key=KEY)
+        digest, size = first.json()["digest"], home.size
+        said = {"against": real.digest(), "codes": ["refunds.large"], "reason": "agreed"}
+        await home.call(LEAD, "POST", f"/v1/bundles/{digest}/acceptances", said)
+
+        again = await home.call(LEAD, "POST", "/v1/bundles", body(other()), idempotency_key=KEY)
+        refused = await home.call(LEAD, "POST", "/v1/bundles", body(other(3)), idempotency_key=KEY)
+
+        assert (again.status_code, again.content) == (201, first.content)
+        assert again.headers["idempotency-replayed"] == "true"
+        assert (refused.status_code, refused.json()["code"]) == (409, "idempotency.mismatch")
+        assert home.house.store.row("bundles", canonical.digest(other(3))) is None
+        assert home.size == size + 1, "one acceptance and nothing else"
+
+
+async def test_a_key_is_spent_on_a_bundle_that_was_known_already(tmp_path):
+    async with real.opened(tmp_path) as home:
+        await home.call(LEAD, "POST", "/v1/bundles", body(other()))
+        known = await home.call(LEAD, "POST", "/v1/bundles", body(other()), idempotency_key=KEY)
+        size = home.size
+        refused = await home.call(LEAD, "POST", "/v1/bundles", body(other(3)), idempotency_key=KEY)
+        assert known.status_code == 201
+        assert (refused.status_code, refused.json()["code"], home.size) == (409, "idempotency.mismatch", size)
+
+
+async def test_an_acceptance_sent_again_under_its_key_is_on_record_once(tmp_path):
+    async with real.opened(tmp_path) as home:
+        digest = (await home.call(LEAD, "POST", "/v1/bundles", body(other()))).json()["digest"]
+        path, said = f"/v1/bundles/{digest}/acceptances", {"against": real.digest(), "codes": ["refunds.large"]}
+
+        first = await home.call(LEAD, "POST", path, said, idempotency_key=KEY)
+        size = home.size
+        again = await home.call(LEAD, "POST", path, said, idempotency_key=KEY)
+        refused = await home.call(LEAD, "POST", path, {**said, "codes": ["refunds.any"]}, idempotency_key=KEY)
+
+        assert (again.status_code, again.content, again.headers["idempotency-replayed"]) == (201, first.content, "true")
+        assert (refused.status_code, refused.json()["code"]) == (409, "idempotency.mismatch")
+        assert home.size == size
+        assert len(again.json()["accepted"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/bundles", "/v1/bundles/{}/acceptances"])
+async def test_a_failure_is_not_kept_under_a_key(tmp_path, path, monkeypatch):
+    async with real.opened(tmp_path) as home:
+        digest = (await home.call(LEAD, "POST", "/v1/bundles", body(other()))).json()["digest"]
+        said = body(other()) if path == "/v1/bundles" else {"against": real.digest(), "codes": ["refunds.large"]}
+        commit, failed = home.house.store.commit, []
+
+        async def full(*given):
+            failed.append(given)
+            raise Unavailable("store.full", "no room")
+
+        monkeypatch.setattr(home.house.store, "commit", full)
+        no = await home.call(LEAD, "POST", path.format(digest), said, idempotency_key=KEY)
+        monkeypatch.setattr(home.house.store, "commit", commit)
+        yes = await home.call(LEAD, "POST", path.format(digest), said, idempotency_key=KEY)
+
+        assert (no.status_code, yes.status_code) == (503, 201)
+        assert "idempotency-replayed" not in yes.headers

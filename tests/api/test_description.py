@@ -39,3 +39,12 @@ async def test_a_route_outside_the_contracts_is_not_there(home):
     paths = set(home.app.openapi()["paths"])
     assert "/v1/bundles/{digest}/activate" not in paths
     assert not any(path.startswith(("/tile", "/access", "/console", "/docs")) for path in paths)
+
+
+LASTS_NOT = {"/v1/replays", "/v1/setup"}  # a certificate is not kept; a set-up code is spent once by itself
+
+
+def test_every_route_that_makes_something_takes_an_idempotency_key():
+    makes = [e for e in ENDPOINTS if e.method == "POST" and any(status == 201 for status, _ in e.answers)]
+    keyless = {e.path for e in makes if "Idempotency-Key" not in e.headers}
+    assert keyless == LASTS_NOT

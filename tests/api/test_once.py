@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from magistrate.engine import recovery
 from tests.api.house import LEAD, proposal, redemption, word
 
 KEY = "key-12345678"
@@ -151,3 +152,16 @@ async def test_a_request_that_gives_up_in_the_queue_frees_nobody_elses_turn(home
     await asyncio.gather(first, second, third, return_exceptions=True)
     assert order == ["first in", "first out", "third in", "third out"]
     assert not home.house._turns
+
+
+async def test_a_recovery_sent_again_is_answered_again_not_refused(home):
+    home.house.clock._offset -= 3600  # the wall clock ran an hour ahead
+    given = {"what": "clock", "to": "", "reason": "it was set", "operator": "lead-1", "signer": LEAD}
+    said = recovery.statement(home.house.store, home.house.origin, **given, at=home.house.now())
+    first = await home.call(LEAD, "POST", "/v1/recoveries", said, idempotency_key=KEY)
+    size = home.size
+    again = await home.call(LEAD, "POST", "/v1/recoveries", said, idempotency_key=KEY)
+    other = await home.call(LEAD, "POST", "/v1/recoveries", {**said, "reason": "else"}, idempotency_key=KEY)
+    assert (first.status_code, again.status_code, again.content) == (201, 201, first.content)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency.mismatch")
+    assert home.size == size

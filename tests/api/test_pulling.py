@@ -81,6 +81,7 @@ async def test_the_keys_are_listed_beside_the_others(open_house):
     assert [row["role"] for row in rows] == ["warrant", "checkpoint", "policy", "bundle", "bundle"]
     assert [row["state"] for row in rows if "state" in row] == ["current", "next"]
     assert all(row["pem"].startswith("-----BEGIN PUBLIC KEY-----\n") for row in rows[3:])
+    assert [row["algorithm"] for row in rows] == ["Ed25519", "Ed25519", "Ed25519", "ES256", "ES256"]
 
 
 async def test_pulls_are_counted(open_house):

@@ -205,6 +205,39 @@ async def test_only_a_decision_is_shown_as_one(home):
         assert (await home.call("bot", "GET", f"/v1/decisions/{name}")).status_code == 404, name
 
 
+async def test_a_decision_is_found_by_its_digest_however_old_it_is(home):
+    first = await home.intent()
+    for _ in range(40):
+        await home.intent()
+    last = await home.intent("other")
+    for made, who, foreign in ((first, "bot", "other"), (last, "other", "bot")):
+        digest = made["decision"]["decision_digest"]
+        for asker in (who, "ada", LEAD):
+            found = (await home.call(asker, "GET", f"/v1/decisions/{digest}")).json()
+            assert (found["kind"], found["body"]["decision_digest"]) == ("decision", digest)
+            assert f'"{made["intent"]["intent_id"]}"' in found["header"]
+        assert (await home.call(foreign, "GET", f"/v1/decisions/{digest}")).status_code == 404
+
+
+async def test_a_decision_of_an_earlier_round_is_found_by_its_digest_too(home):
+    made = await home.intent(action="note.ask")
+    was = home.table.answers["decision"]
+
+    def stricter(question):
+        said = was(question)
+        return {**said, "terms": {**said["terms"], "tier": "T1"}}
+
+    home.table.answers["decision"] = stricter
+    given = word(made, LEAD, "lead-1", home.house.now())
+    await home.call(LEAD, "POST", made["links"]["approvals"], given)
+    now = (await home.call("bot", "GET", made["links"]["self"])).json()["decision"]
+    before = made["decision"]
+    assert now["decision_digest"] != before["decision_digest"]
+    for one in (before, now):
+        found = (await home.call("bot", "GET", f"/v1/decisions/{one['decision_digest']}")).json()
+        assert found["body"]["terms"]["tier"] == one["terms"]["tier"]
+
+
 async def test_a_denial_is_taken_when_opa_is_silent(home):
     made = await home.intent(action="note.ask")
     home.table.silent = True

@@ -9,7 +9,7 @@ import sqlite3
 
 import pytest
 
-from magistrate.cli import say
+from magistrate.cli import explaining, say
 from magistrate.keys import private
 from magistrate.keys.operator import Profile, save
 from tests.campaigns.load import RESTART
@@ -80,6 +80,16 @@ def test_the_service_and_the_data_folder_tell_the_same(house):
         digest = client.get(f"/v1/intents/{id_}")["decision"]["decision_digest"]
     for more in ((), ("--data", str(house.data))):
         assert explained(house, digest, "--no-search", *more)["entry"]["index"] == entry["index"]
+
+
+def test_a_decision_digest_takes_two_requests_however_many_intents_there_are(house):
+    with house.client(AUDITOR) as client:
+        digest = client.get(f"/v1/intents/{house.made['refund']}")["decision"]["decision_digest"]
+        asked, get = [], client.get
+        client.get = lambda path, **query: (asked.append(path), get(path, **query))[1]
+        entries = explaining._entries(client, digest)
+    assert [entry.content()["decision_digest"] for entry in entries] == [digest]
+    assert asked == [f"/v1/decisions/{digest}", f"/v1/intents/{house.made['refund']}/chain"]
 
 
 @pytest.mark.parametrize("document", ["admission", "verification"])

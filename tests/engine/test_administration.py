@@ -118,6 +118,17 @@ async def test_who_may_not_propose_it_does_not(world, who):
     assert (shown.decision["standing"]["outcome"], shown.warrant) == ("deny", None)
 
 
+@pytest.mark.parametrize("kind", ["agent", "observer"])
+async def test_an_owner_who_was_suspended_answers_for_nobody_new(world, kind):
+    await world.act("operator.suspend", {"operator": OWNER})
+    shown = await world.administer(f"{kind}.enrol", {kind: "new", "owner": OWNER, **world.credential("x")})
+    with pytest.raises(Refused) as no:
+        await world.redeem(shown.warrant)
+    assert (no.value.code, no.value.hint) == ("administration.owner", "magistrate operators ls")
+    assert world.row("warrants", shown.warrant["warrant_id"]).data["uses_left"] == 1
+    assert world.house.store.row("agents" if kind == "agent" else "watchers", "new") is None
+
+
 BAD = {
     "a name that is taken by an operator": (
         "agent.enrol",
@@ -126,6 +137,13 @@ BAD = {
     "a name that is taken by an observer": (
         "agent.enrol",
         lambda w: {"agent": "mesh-watch", "owner": OWNER, **w.credential("x")},
+    ),
+    "an owner nobody knows": ("agent.enrol", lambda w: {"agent": "new", "owner": "team-a", **w.credential("x")}),
+    "an owner who is an agent": ("agent.enrol", lambda w: {"agent": "new", "owner": "bot", **w.credential("x")}),
+    "an owner spelt otherwise": ("agent.enrol", lambda w: {"agent": "new", "owner": "Owen", **w.credential("x")}),
+    "an observer's owner nobody knows": (
+        "observer.enrol",
+        lambda w: {"observer": "new", "owner": "team-a", **w.credential("x")},
     ),
     "an operator's name again": ("operator.enrol", lambda w: w.joining("ann", signer_from_seed(b"n" * 32))),
     "a proof of another's key": (

@@ -13,7 +13,7 @@ from magistrate.core.approval import encode
 from magistrate.core.errors import Absent
 from magistrate.core.promotion import NOTHING
 from magistrate.core.signature import sign_document, signer_from_seed
-from magistrate.core.values import moment
+from magistrate.core.values import moment, unix
 from magistrate.engine import halting, opening, recovery
 from magistrate.engine.examination import examine, rebuilt
 from magistrate.engine.installation import Word
@@ -429,6 +429,17 @@ async def test_an_operator_that_is_not_the_one_approved(world, what):
         event = "roles"
     await append(world, "operator", subject, "active", {"event": event, "operator": person}, [leaf])
     assert await invalid(world, "administration.act")
+
+
+@pytest.mark.parametrize("kind", ["agent", "observer"])
+async def test_somebody_enrolled_whose_owner_is_no_operator(world, kind):
+    asked = {kind: "new", "owner": "team-a", **world.credential("new")}
+    leaf = await approved(world, f"{kind}.enrol", asked)
+    who = {"id": "new", "owner": "team-a"} | ({} if kind == "agent" else {"type": kind})
+    key = {"sha256": f"sha256:{asked['key_sha256']}", "expires_at": unix(asked["expires_at"])}
+    body = {"event": "enrolled", kind: who, "credential": key, "because": ""}
+    await append(world, kind, "new", "active", body, [leaf])
+    assert await invalid(world, "administration.owner")
 
 
 async def test_two_changes_by_one_act(world):

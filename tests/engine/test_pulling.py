@@ -22,8 +22,8 @@ STRANGER, OTHER = (p256.signer_from_scalar(bytes([n]) * 32) for n in (1, 2))
 
 def said(signer=STRANGER, following=OTHER, event="rotated", **change):
     """What an entry about the key holds."""
-    one = {"key_id": signer.key_id, "public_key": signer.public.hex()}
-    two = {"key_id": following.key_id, "public_key": following.public.hex()}
+    one = {"algorithm": "ES256", "key_id": signer.key_id, "public_key": signer.public.hex()}
+    two = {"algorithm": "ES256", "key_id": following.key_id, "public_key": following.public.hex()}
     return {"event": event, "role": "bundle", **one, "next": two, **change}
 
 
@@ -109,20 +109,30 @@ async def test_an_installation_without_a_key_its_ledger_names_does_not_start(wor
     assert path.exists() == (what != "missing")  # and nothing was made in its place
 
 
+ANOTHER = {
+    "another public key": ("public_key", STRANGER.public.hex(), "key.unexpected"),
+    "another algorithm": ("algorithm", "Ed25519", "key.algorithm"),
+    "no algorithm": ("algorithm", None, "key.algorithm"),
+}
+
+
 @pytest.mark.parametrize("which", ["current", "next"])
-async def test_an_installation_whose_row_gives_its_key_another_public_key_does_not_start(
-    world, ground, tmp_path, which
+@pytest.mark.parametrize("what", ANOTHER)
+async def test_an_installation_whose_row_says_something_else_of_its_key_does_not_start(
+    world, ground, tmp_path, which, what
 ):
+    name, value, code = ANOTHER[what]
     await pulling.begin(world.house)
     image(world.root, tmp_path / "copy")
     told = json.loads(json.dumps(thaw(row(world))))
-    (told if which == "current" else told["next"])["public_key"] = STRANGER.public.hex()
+    (told if which == "current" else told["next"])[name] = value
     with sqlite3.connect(tmp_path / "copy" / "data" / "ledger.db") as ledger:
         ledger.execute("UPDATE installation SET data = ? WHERE id = 'key/bundle'", (json.dumps(told),))
     ledger.close()
 
-    with pytest.raises(Broken, match=r"key\.unexpected"):
+    with pytest.raises(Broken) as no:
         await worlds.opened(tmp_path / "copy", ground)
+    assert no.value.code == code
 
 
 # -- rotation
@@ -237,6 +247,22 @@ async def test_a_second_first_making_is_found(world):
     assert await invalid(world, "administration.floor")
 
 
+@pytest.mark.parametrize("algorithm", [{}, {"algorithm": "Ed25519"}])
+async def test_a_first_key_that_does_not_name_its_algorithm_is_found(world, algorithm):
+    body = {name: value for name, value in said(event="made").items() if name != "algorithm"}
+    await append(world, "key", "bundle", "current", {**body, **algorithm})
+    assert await invalid(world, "key.algorithm")
+
+
+async def test_every_key_on_record_and_in_the_list_names_its_algorithm(world):
+    await pulling.begin(world.house)
+    await world.act("key.rotate", {"role": "bundle"})
+    bodies = [entry.content() for entry in world.entries("key")]
+    assert [one["algorithm"] for body in bodies for one in (body, body["next"])] == ["ES256"] * 4
+    assert [one["algorithm"] for one in pulling.listed(world.house)] == ["ES256"] * 3
+    assert row(world)["retired"][0]["algorithm"] == "ES256"
+
+
 async def test_a_rotation_nobody_approved_is_found(world):
     await append(world, "key", "bundle", "current", said())
     assert await invalid(world, "administration.floor")
@@ -250,7 +276,12 @@ LIES = {
     "an Ed25519 key": (said(public_key="00" * 32), "key.length"),
     "a field more": (said(more=1), "key.entry"),
     "another role": (said(role="warrant"), "key.entry"),
-    "nothing announced": (said(next={}), "entry.shape"),
+    "nothing announced": (said(next={}), "key.algorithm"),
+    "no algorithm": ({k: v for k, v in said().items() if k != "algorithm"}, "key.algorithm"),
+    "another algorithm": (said(algorithm="Ed25519"), "key.algorithm"),
+    "another algorithm, spelt nearly alike": (said(algorithm="es256"), "key.algorithm"),
+    "another algorithm announced": (said(next={**said()["next"], "algorithm": "Ed25519"}), "key.algorithm"),
+    "no algorithm announced": (said(next={k: said()["next"][k] for k in ("key_id", "public_key")}), "key.algorithm"),
 }
 
 

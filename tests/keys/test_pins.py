@@ -42,8 +42,16 @@ def test_a_pinned_key_is_found_by_its_origin_and_role(folder):
 def test_an_export_is_exactly_its_canonical_bytes_and_a_newline():
     raw = pins.export(ORIGIN, "warrant", ONE.public)
     said = {"origin": ORIGIN, "role": "warrant", "key_id": ONE.key_id, "public_key": ONE.public.hex()}
-    assert raw == canonical(said) + b"\n"
-    assert pins.exported(raw).plain() == said
+    assert raw == canonical({**said, "algorithm": "Ed25519"}) + b"\n"
+    assert pins.exported(raw).plain() == {**said, "algorithm": "Ed25519"}
+
+
+def test_a_file_that_names_no_algorithm_is_pinned_as_the_only_one_and_another_is_refused(folder):
+    said = {"origin": ORIGIN, "role": "warrant", "key_id": ONE.key_id, "public_key": ONE.public.hex()}
+    assert pins.pin(folder, canonical(said) + b"\n", ONE.key_id).algorithm == "Ed25519"
+    for other in ("ES256", "ed25519", "", "none"):
+        with refused(Malformed, "key.malformed"):
+            pins.pin(folder, canonical({**said, "algorithm": other}) + b"\n", ONE.key_id)
 
 
 def test_nothing_pinned_nothing_trusted(folder):

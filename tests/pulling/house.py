@@ -27,10 +27,11 @@ class House(Service):
     def set_up(self) -> None:
         """Begin the ledger and enrol people, one observer among them who runs an OPA."""
         said = story()
+        owner = said["operators"][0]["id"]
         people = {
             "operators": said["operators"][:3],
-            "agents": [one for one in said["agents"] if one["id"] == AGENT],
-            "observers": [{"id": OBSERVER, "owner": said["operators"][0]["id"]}],
+            "agents": [{**one, "owner": owner} for one in said["agents"] if one["id"] == AGENT],
+            "observers": [{"id": OBSERVER, "owner": owner}],
             "auditors": said["auditors"],
         }
         self.said("operators setup ")

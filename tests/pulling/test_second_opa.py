@@ -132,7 +132,7 @@ def test_the_public_key_is_printed_as_opa_takes_it(house):
     key = house.key("current")
     for words in (("--role", "bundle"), ("--role", "bundle", "--format", "pem")):
         assert houses.printed(house, "keys", "export", *words) == (say.DONE, key["pem"])
-    assert houses.printed(house, "keys", "export", "--role", "warrant")[1].startswith('{"key_id"')
+    assert houses.printed(house, "keys", "export", "--role", "warrant")[1].startswith('{"algorithm":"Ed25519","key_id"')
     for words in (("--role", "bundle", "--format", "pin"), ("--role", "warrant", "--format", "pem"), ("--role", "x")):
         assert houses.printed(house, "keys", "export", *words) == (say.USAGE, "")
 

@@ -223,9 +223,10 @@ class Service:
     def set_up(self) -> None:
         """Begin the ledger and enrol operators, agents and an auditor, through the API alone."""
         said = story()
+        owner = said["operators"][0]["id"]
         people = {
             "operators": said["operators"][:3],
-            "agents": [one for one in said["agents"] if one["id"] in AGENTS],
+            "agents": [{**one, "owner": owner} for one in said["agents"] if one["id"] in AGENTS],
             "observers": [],
             "auditors": said["auditors"],
         }

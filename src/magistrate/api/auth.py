@@ -61,7 +61,7 @@ class Authenticator:
             return self._signer(request, found, raw)
         if b"authorization" not in found:
             raise Unauthenticated(
-                "credential.missing", "this needs a credential", hint="Authorization: Bearer mk_…, or a signed request"
+                "credential.missing", "this needs a credential: Authorization: Bearer mk_…, or a signed request"
             )
         bearer = _BEARER.fullmatch(found[b"authorization"].decode("latin-1"))
         if bearer is None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from magistrate.api import wire
+from magistrate.api.idempotency import once
 from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
 from magistrate.core.errors import Absent, Malformed
@@ -18,8 +19,7 @@ from magistrate.core.lifecycle import BUNDLE
 from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.values import DIGEST, Digest, Document, Identifier, Text
 from magistrate.engine import activation
-from magistrate.engine.installation import Installation
-from magistrate.store import Row
+from magistrate.engine.installation import Installation, Keep
 
 MAX_BUNDLE: Final = 4 * 1024 * 1024  # bytes of a body: a hundred times the demo's bundle, in base64
 _DIGEST: Final = re.compile(DIGEST)
@@ -59,7 +59,8 @@ async def take(visit: Visit) -> Response:
         raw = base64.b64decode(said.file, validate=True)
     except (binascii.Error, ValueError):
         raise Malformed("bundle.encoding", "file is not base64", pointer="/file") from None
-    return wire.reply(await activation.take(visit.house, raw, said.built, visit.word(said.reason)), 201)
+    word = visit.word(said.reason)
+    return await once(visit, lambda keep: activation.take(visit.house, raw, said.built, word, keep), lambda made: made)
 
 
 async def accept(visit: Visit) -> Response:
@@ -67,17 +68,17 @@ async def accept(visit: Visit) -> Response:
     await visit.hold("bundle.accept", relation="foreign", type_="bundle", id_=digest)
     said = wire.read(Acceptance, visit.raw)
     word = visit.word(said.reason)
-    return wire.reply(await activation.accept(visit.house, digest, said.against, said.codes, word), 201)
 
+    async def work(keep: Keep | None) -> Any:
+        return await activation.accept(visit.house, digest, said.against, said.codes, word, keep)
 
-def _brief(visit: Visit, row: Row) -> dict[str, Any]:
-    return activation.show(visit.house, row.id)
+    return await once(visit, work, lambda made: made)
 
 
 async def listed(visit: Visit) -> Response:
     await visit.hold("bundle.list")
     states = tuple(BUNDLE)
-    return await page(visit, "bundles", lambda row: _brief(visit, row), states=states, owned=False)
+    return await page(visit, "bundles", activation.shown, states=states, owned=False)
 
 
 async def show(visit: Visit) -> Response:
@@ -121,6 +122,7 @@ ENDPOINTS: Final = (
         "Hand a bundle in; its author is who hands it in",
         ((201, "Object"),),
         body=("Taken",),
+        headers=("Idempotency-Key",),
         most=MAX_BUNDLE,
     ),
     Endpoint(
@@ -141,5 +143,6 @@ ENDPOINTS: Final = (
         "Accept, by name, what a bundle loosens",
         ((201, "Object"),),
         body=("Acceptance",),
+        headers=("Idempotency-Key",),
     ),
 )

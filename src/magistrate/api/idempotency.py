@@ -92,6 +92,6 @@ def _made(raw: bytes, status: int, location: str) -> Response:
 def _again(kept: Remembered, digest: str) -> Response:
     if kept.digest != digest:
         raise Conflict(
-            "idempotency.mismatch", "this Idempotency-Key was used for another request", hint="use a fresh key"
+            "idempotency.mismatch", "this Idempotency-Key was used for another request: this one needs a fresh key"
         )
     return Response(kept.body, kept.status, {"idempotency-replayed": "true"}, "application/json")

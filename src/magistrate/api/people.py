@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from magistrate.api import wire
+from magistrate.api.idempotency import once
 from magistrate.api.intents import Because
 from magistrate.api.lists import page
 from magistrate.api.visit import Endpoint, Visit
@@ -14,6 +15,7 @@ from magistrate.core import canonical
 from magistrate.core.errors import Absent
 from magistrate.core.values import moment
 from magistrate.engine import alerts, halting, recovery
+from magistrate.engine.installation import Keep
 from magistrate.store import Row
 
 _PAGED: Final = ("state", "limit", "cursor")
@@ -100,7 +102,11 @@ async def acknowledge(visit: Visit) -> Response:
 async def recover(visit: Visit) -> Response:
     await visit.hold("recovery.clock")
     said = canonical.load_object(visit.raw)
-    return wire.reply(await recovery.recover_clock(visit.house, visit.principal, said, visit.asked), 201)
+
+    async def work(keep: Keep | None) -> Any:
+        return await recovery.recover_clock(visit.house, visit.principal, said, visit.asked, keep)
+
+    return await once(visit, work, lambda made: made)
 
 
 ENDPOINTS: Final = (
@@ -131,6 +137,7 @@ ENDPOINTS: Final = (
         "Resume issuing after the clock jumped, by an operator's signed word",
         ((201, "Object"),),
         body=("Recovery",),
+        headers=("Idempotency-Key",),
     ),
     Endpoint("GET", "/v1/alerts", alerted, "List alerts", ((200, "Page"),), query=_PAGED),
     Endpoint(

@@ -21,7 +21,7 @@ _DIGEST: Final = re.compile(DIGEST)
 
 def unknown() -> Absent:
     """What a foreign entry and one that is not there look like."""
-    return Absent("entry.absent", "there is no such entry")
+    return Absent("entry.absent", "there is no such entry", hint="magistrate intent ls")
 
 
 async def _held(visit: Visit, verb: str, type_: str, index: int | None) -> Row | None:
@@ -38,16 +38,18 @@ async def _held(visit: Visit, verb: str, type_: str, index: int | None) -> Row |
 
 
 def _index(visit: Visit) -> int | None:
-    """The entry that the path names by index or leaf hash; None when there is none."""
+    """The entry that the path names by index, leaf hash or decision digest; None when there is none."""
     said = visit.param("id")
     if _INDEX.fullmatch(said):
         return int(said) if int(said) < visit.house.store.size else None
-    if _DIGEST.fullmatch(said):
-        try:
-            return visit.house.store.by_leaf(bytes.fromhex(said.removeprefix("sha256:"))).index
-        except Absent:
-            return None
-    return None
+    if not _DIGEST.fullmatch(said):
+        return None
+    named = visit.house.store.select("decisions", owner=said, limit=1)
+    leaf = str(named[0].data["leaf"]) if named else said
+    try:
+        return visit.house.store.by_leaf(bytes.fromhex(leaf.removeprefix("sha256:"))).index
+    except Absent:
+        return None
 
 
 async def proof(visit: Visit) -> Response:
@@ -120,7 +122,13 @@ async def description(visit: Visit) -> Response:
 
 ENDPOINTS: Final = (
     Endpoint("GET", "/v1/entries/{id}/proof", proof, "An entry and its inclusion proof", ((200, "Proof"),)),
-    Endpoint("GET", "/v1/decisions/{id}", decision, "A decision entry, by index or leaf hash", ((200, "Entry"),)),
+    Endpoint(
+        "GET",
+        "/v1/decisions/{id}",
+        decision,
+        "A decision entry, by index, leaf hash or decision digest",
+        ((200, "Entry"),),
+    ),
     Endpoint("GET", "/v1/keys", keys, "Public keys; never trusted by a verifier", ((200, "Page"),)),
     Endpoint("GET", "/v1/status", status, "Where the installation stands", ((200, "Object"),)),
     Endpoint("GET", "/checkpoint", checkpoint, "The newest signed checkpoint", ((200, ""),), media="text/plain"),

@@ -29,7 +29,11 @@ class ReplayOrder(Document):
 
 
 async def run(visit: Visit) -> Response:
-    """The certificate of a replay, whatever it found: it is the answer, not an error."""
+    """The certificate of a replay, whatever it found: it is the answer, not an error.
+
+    It makes nothing that lasts: what is signed is sent and not kept, and the record is only read. So it takes no
+    Idempotency-Key; asked again it asks again, and says what stands then.
+    """
     await visit.hold("replay.run")
     said = wire.read(ReplayOrder, visit.raw)
     porch, house = visit.porch, visit.house

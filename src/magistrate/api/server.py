@@ -56,8 +56,9 @@ class Address:
             return
         raise Refused(
             "serve.address",
-            f"{self.host} is not a loopback address: credentials would cross the network in the clear",
-            hint="give a certificate and key, or name the proxy that ends TLS",
+            f"{self.host} is not a loopback address: without TLS, or the name of a proxy that ends it, credentials"
+            " would cross the network in the clear",
+            hint="magistrate up --host 127.0.0.1",
         )
 
     def bind(self) -> socket.socket:
@@ -72,7 +73,9 @@ class Address:
             return self._bound()
         except OSError as error:
             where = str(self.unix) if self.unix else f"{self.host}:{self.port}"
-            raise Unavailable("serve.address", f"cannot listen on {where}: {error}", hint="--port 0") from None
+            raise Unavailable(
+                "serve.address", f"cannot listen on {where}: {error}", hint="magistrate up --port 0"
+            ) from None
 
     def _bound(self) -> socket.socket:
         made = socket.socket(self._family(), socket.SOCK_STREAM)

@@ -93,9 +93,7 @@ def hold_json(found: Mapping[bytes, bytes]) -> None:
     """
     said = found.get(b"content-type", b"").decode("latin-1").strip()
     if _JSON.fullmatch(said) is None:
-        raise Malformed(
-            "input.content_type", "the body's content type is application/json", hint="Content-Type: application/json"
-        )
+        raise Malformed("input.content_type", "the body's content type is application/json")
 
 
 def read(model: type[D], raw: bytes, most: int = canonical.MAX_INPUT) -> D:
@@ -135,7 +133,7 @@ def query(request: Request, allowed: Iterable[str]) -> dict[str, str]:
     for name, value in request.query_params.multi_items():
         if name not in known or name in found:
             what = "is given twice" if name in found else "is not a field of this query"
-            raise Malformed("input.query", f"{name!r} {what}", hint=f"known here: {', '.join(sorted(known)) or 'none'}")
+            raise Malformed("input.query", f"{name!r} {what}; known here: {', '.join(sorted(known)) or 'none'}")
         found[name] = value
     return found
 

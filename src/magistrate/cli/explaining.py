@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from magistrate.policy.explaining import Explanation, Told
     from magistrate.policy.nearest import Flip, Nearest
 
-LOOK = 1000  # intents that are looked through for a decision digest, which no route takes
 BY = {
     "proposer": "had the proposer asked for something else",
     "claims": "had the proposer claimed something else",
@@ -114,26 +113,16 @@ def _entries(client: Client, said: str) -> list[Entry]:
     import re
 
     if re.fullmatch(DIGEST, said):
-        try:
-            return [entry_of(client.get(f"/v1/decisions/{said}"))]
-        except Absent:
-            return _by_decision(client, said)
+        named = entry_of(client.get(f"/v1/decisions/{said}"))
+        return [named] if named.leaf_digest == said else _askings(_entries(client, named.subject), said)
     if said.isdigit():
         return [entry_of(client.get(f"/v1/entries/{said}/proof"))]
     return [entry_of(step) for step in client.get(f"/v1/intents/{said}/chain")["steps"]]
 
 
-def _by_decision(client: Client, digest: str) -> list[Entry]:
-    """The entries of a decision that only its digest names: the newest intents are looked through."""
-    for number, row in enumerate(client.all("/v1/intents", limit=200)):
-        if number == LOOK:
-            break
-        shown = client.get(f"/v1/intents/{row['intent_id']}")["decision"]
-        if shown and shown["decision_digest"] == digest:
-            entries = _entries(client, row["intent_id"])
-            return [e for e in entries if not e.erased and e.content().get("decision_digest") == digest]
-    detail = f"no decision among {LOOK} intents has that digest as its last one"
-    raise Absent("explain.none", detail, hint="magistrate policy explain DECISION --data DIR")
+def _askings(chain: list[Entry], digest: str) -> list[Entry]:
+    """The entries of one decision in its intent's chain: as many as there were askings under it."""
+    return [entry for entry in chain if not entry.erased and entry.content().get("decision_digest") == digest]
 
 
 # -- files

@@ -37,7 +37,9 @@ def pull_config(
     listed = client.get("/v1/keys")["items"]
     rows = [held(row) for row in listed if row["role"] == "bundle" and row["state"] in TRUSTED]
     if not rows:
-        raise Unavailable("key.missing", "the service has no key to sign bundles with", hint="magistrate doctor")
+        raise Unavailable(
+            "key.missing", "the service has no key to sign bundles with: a start makes it", hint="magistrate up"
+        )
     made = configuration((address or client.url).rstrip("/"), rows, token)
     typer.echo(json.dumps(made, indent=2) if as_json else yaml(made), nl=as_json)
     for row in rows:
@@ -58,9 +60,7 @@ def held(row: dict[str, Any]) -> dict[str, Any]:
         public = bytes.fromhex(row["public_key"])
     except ValueError:
         raise Broken("key.id", "the service lists a public key that is none") from None
-    from magistrate.policy.signing import ALGORITHM
-
-    made = {"key_id": canonical.digest(public), "algorithm": ALGORITHM, "pem": p256.pem(public)}
+    made = {"key_id": canonical.digest(public), "algorithm": p256.ALGORITHM, "pem": p256.pem(public)}
     for name, value in made.items():
         if row[name] != value:
             raise Broken("key.id", f"the service lists the key {made['key_id']} with another {name}; nothing was made")

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
+from magistrate.cli import hints
 from magistrate.core.errors import (
     Absent,
     Broken,
@@ -75,7 +76,7 @@ def failed(error: MagistrateError) -> int:
             words(f"  remedy: {visible(str(reason['remedy']))}")
         if reason.get("code"):
             words(f"  see {visible(link(str(reason['code'])))}")
-    words(f"hint: {error.hint or 'magistrate doctor'}")
+    words(f"hint: {error.hint or hints.of(error.code)}")
     return next((code for kind, code in EXITS if isinstance(error, kind)), UNEXPECTED)
 
 
@@ -95,7 +96,7 @@ def broke(fault: Exception) -> int:
     """Say what nobody foresaw, and where; returns the exit code."""
     at = traceback.extract_tb(fault.__traceback__)[-1]
     words(f"error: {type(fault).__name__}: {visible(str(fault))} at {at.filename}:{at.lineno} [unexpected]")
-    words("hint: magistrate doctor")
+    words(f"hint: {hints.DOCTOR}")
     return UNEXPECTED
 
 

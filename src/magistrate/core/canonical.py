@@ -92,8 +92,7 @@ def load_canonical(raw: bytes, *, limit: int = MAX_INPUT, depth: int = MAX_DEPTH
     if canonical(value) != body:
         raise Malformed(
             "input.not_canonical",
-            "the bytes are not the RFC 8785 form of the value they hold",
-            hint="a signed file is kept as it was written: do not pretty-print or edit it",
+            "the bytes are not the RFC 8785 form of the value they hold: a signed file is kept as it was written",
         )
     return value
 
@@ -279,8 +278,8 @@ def _read_number(literal: _Number, pointer: str) -> Json:
     if not math.isfinite(number) or (abs(number) >= MAX_SAFE and Decimal(literal).copy_abs() > MAX_SAFE):
         raise Malformed(
             "input.number",
-            f"{literal[:40]} is beyond the numbers JSON carries exactly",
-            hint="write amounts as integers in minor units, and larger numbers as strings",
+            f"{literal[:40]} is beyond the numbers JSON carries exactly: amounts are integers in minor units, larger"
+            " numbers are strings",
             pointer=pointer,
         )
     return int(number) if number.is_integer() else number

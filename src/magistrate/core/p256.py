@@ -18,6 +18,7 @@ from magistrate.core.canonical import digest
 from magistrate.core.errors import Forged
 from magistrate.core.signature import Signer
 
+ALGORITHM: Final = "ES256"  # its name in a key entry, to OPA, and wherever such a key is shown
 PUBLIC_BYTES: Final = 33
 SCALAR_BYTES: Final = 32
 

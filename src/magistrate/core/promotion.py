@@ -72,8 +72,9 @@ def hold_newer(digest: str, sequence: int, highest: int) -> None:
     if sequence <= highest:
         raise Conflict(
             "bundle.older",
-            f"sequence {sequence} of {digest} is not above {highest}, the highest that was ever in force",
-            hint="raise `sequence` in .manifest and build again; going back is `magistrate policy recover DIGEST`",
+            f"sequence {sequence} of {digest} is not above {highest}, the highest that was ever in force: a newer one"
+            " is built with a higher `sequence` in .manifest, and only a recovery goes back",
+            hint=f"magistrate policy recover {digest}",
         )
 
 

@@ -168,6 +168,7 @@ def _decision(view: View, entry: EntryLike) -> None:
     due = said["round_began"] + said["terms"]["requirement"]["wait_seconds"] if state == "waiting" else 0
     _count_open(view, data["intent"]["proposer"], (state == "waiting") - (row.state == "waiting"))
     view.put("intents", entry.subject, state=state, owner=data["intent"]["proposer"]["id"], due=due, data=data)
+    _name_decision(view, entry, said["decision_digest"])
     warrant_id = warrant_of(entry.subject)
     for share in said["reserves"]:
         head = f"{share['counter']}|{share['key']}"
@@ -180,6 +181,12 @@ def _decision(view: View, entry: EntryLike) -> None:
             due=entry.at,
             data={"amount": share["amount"], "open": share["uses"], "committed": 0, "warrant_id": warrant_id},
         )
+
+
+def _name_decision(view: View, entry: EntryLike, digest: str) -> None:
+    """A decision is found by its digest: its row is owned by it, and names the entry of its last asking."""
+    data = {"intent_id": entry.subject, "leaf": entry.leaf_digest}
+    view.put("decisions", f"{entry.subject}|{digest}", state="decided", owner=digest, data=data)
 
 
 def _renewed(row: RowLike, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -550,7 +557,7 @@ def _key(view: View, entry: EntryLike) -> None:
 
 
 def _public(key: Mapping[str, Any]) -> dict[str, Any]:
-    return {"key_id": key["key_id"], "public_key": key["public_key"]}
+    return {name: key[name] for name in ("algorithm", "key_id", "public_key")}
 
 
 _MOVES: dict[str, Callable[[View, EntryLike, Mapping[str, Any]], None]] = {
@@ -586,6 +593,7 @@ _RULES: dict[str, Callable[[View, EntryLike], None]] = {
 TABLES = (
     "installation",
     "intents",
+    "decisions",
     "warrants",
     "executions",
     "agents",

@@ -21,7 +21,7 @@ from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.signature import decode_public, sign_document, verify_document
 from magistrate.core.values import moment
 from magistrate.engine.containment import revoke_in
-from magistrate.engine.installation import PAGE, Installation, Seen, Word, every
+from magistrate.engine.installation import PAGE, Installation, Keep, Seen, Word, every
 from magistrate.policy import changes, report
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.canaries import failures
@@ -35,7 +35,7 @@ Change = tuple[str, str, str, dict[str, Any]]  # entry kind, subject, the state 
 # -- taking in
 
 
-async def take(house: Installation, raw: bytes, built: Built, word: Word) -> dict[str, Any]:
+async def take(house: Installation, raw: bytes, built: Built, word: Word, keep: Keep | None = None) -> dict[str, Any]:
     """Take a bundle in through the gate and put its author on record; one that is known is shown as it is.
 
     Raises:
@@ -44,20 +44,19 @@ async def take(house: Installation, raw: bytes, built: Built, word: Word) -> dic
     """
     async with house.turn("bundles"):
         bundle = await asyncio.to_thread(house.sidecars.archive.take, raw)
-        row = house.store.row("bundles", bundle.digest)
-        if row is None:
-            body = {
-                "event": "taken",
-                "sequence": bundle.sequence,
-                "contract": bundle.contract,
-                "built": built.plain(),
-                **word.plain(),
-            }
-            await house.commit(lambda txn: _append(txn, bundle.digest, "archived", body))
-        elif _adds(row, built, word):
-            body = {"event": "figures", "built": built.plain(), **word.plain()}
-            await house.commit(lambda txn: _append(txn, bundle.digest, row.state, body))
-    return show(house, bundle.digest)
+
+        def write(txn: Txn) -> dict[str, Any]:
+            row = txn.row("bundles", bundle.digest)
+            if row is None:
+                known = {"sequence": bundle.sequence, "contract": bundle.contract}
+                body = {"event": "taken", **known, "built": built.plain(), **word.plain()}
+                _append(txn, bundle.digest, "archived", body)
+            elif _adds(row, built, word):
+                body = {"event": "figures", "built": built.plain(), **word.plain()}
+                _append(txn, bundle.digest, row.state, body)
+            return _kept(txn, bundle.digest, keep)
+
+        return await house.commit(write)
 
 
 def _adds(row: Row, built: Built, word: Word) -> bool:
@@ -69,7 +68,9 @@ def _adds(row: Row, built: Built, word: Word) -> bool:
     )
 
 
-async def accept(house: Installation, digest: str, against: str, codes: Sequence[str], word: Word) -> dict[str, Any]:
+async def accept(
+    house: Installation, digest: str, against: str, codes: Sequence[str], word: Word, keep: Keep | None = None
+) -> dict[str, Any]:
     """Put on record that an operator accepts, by name, what a bundle loosens against another.
 
     Raises:
@@ -83,27 +84,34 @@ async def accept(house: Installation, digest: str, against: str, codes: Sequence
         raise Malformed("bundle.accept", "an acceptance names what it accepts", pointer="/codes")
     body = {"event": "accepted", "against": against, "codes": sorted(set(codes)), **word.plain()}
 
-    def write(txn: Txn) -> None:
+    def write(txn: Txn) -> dict[str, Any]:
         row = txn.row("bundles", digest)
         _append(txn, digest, row.state if row else "", body)
+        return _kept(txn, digest, keep)
 
-    await house.commit(write)
-    return show(house, digest)
+    return await house.commit(write)
 
 
-def show(house: Installation, digest: str) -> dict[str, Any]:
+def _kept(txn: Txn, digest: str, keep: Keep | None) -> dict[str, Any]:
+    """The bundle as this step leaves it; for whoever sent a key, the answer given again."""
+    made = shown(txn.row("bundles", digest))
+    if keep:
+        keep(txn, digest, made)
+    return made
+
+
+def shown(row: Row | None) -> dict[str, Any]:
     """A bundle as the API shows it.
 
     Raises:
         Absent: no such bundle.
     """
-    row = house.store.row("bundles", digest)
     if row is None:
         raise Absent("bundle.unknown", "no such bundle", hint="magistrate policy ls")
     data = row.data
-    shown = {name: data[name] for name in ("sequence", "contract", "author", "built", "accepted")}
+    said = {name: data[name] for name in ("sequence", "contract", "author", "built", "accepted")}
     at = data["activated_at"]
-    return {"digest": digest, "state": row.state, **shown, "activated_at": moment(at) if at else ""}
+    return {"digest": row.id, "state": row.state, **said, "activated_at": moment(at) if at else ""}
 
 
 def _append(txn: Txn, digest: str, state: str, body: dict[str, Any]) -> None:
@@ -120,7 +128,7 @@ def about(house: Installation, digest: str) -> dict[str, Any]:
         Absent, Broken: the bundle is not there as it was taken in.
     """
     new, old = house.bundle(digest), house.bundle(house.active())
-    return {**show(house, digest), "against": old.digest, "changes": changes.changes(old, new)}
+    return {**shown(house.store.row("bundles", digest)), "against": old.digest, "changes": changes.changes(old, new)}
 
 
 # -- coming into force

@@ -74,6 +74,18 @@ def _new(txn: Txn, id_: str) -> None:
             raise Conflict("administration.known", f"{id_} is enrolled already")
 
 
+def _hold_owner(txn: Txn, owner: str) -> None:
+    """Return if an active operator answers for the newcomer: whoever it names is kept from approving what it proposes.
+
+    Raises:
+        Refused: `administration.owner`: a team, a name misspelt, or somebody who left binds nobody.
+    """
+    row = txn.row("operators", owner)
+    if row is None or row.state != "active":
+        detail = f"{owner} is no active operator, and an operator answers for each agent and observer"
+        raise Refused("administration.owner", detail, pointer="/parameters/owner", hint="magistrate operators ls")
+
+
 def _enrol_operator(house: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
     said = intent["parameters"]
     _new(txn, said["operator"])
@@ -110,6 +122,7 @@ def _operator_roles(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change
 def _enrol_agent(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
     said = intent["parameters"]
     _new(txn, said["agent"])
+    _hold_owner(txn, said["owner"])
     body = {
         "event": "enrolled",
         "agent": {"id": said["agent"], "owner": said["owner"]},
@@ -149,6 +162,8 @@ def _enrol_watcher(type_: str) -> Callable[[Installation, Txn, dict[str, Any]], 
     def enrol(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
         said = intent["parameters"]
         _new(txn, said[type_])
+        if "owner" in said:
+            _hold_owner(txn, said["owner"])
         body = {
             "event": "enrolled",
             "observer": {"id": said[type_], "type": type_, "owner": said.get("owner", "")},

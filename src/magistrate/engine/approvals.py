@@ -193,7 +193,7 @@ def _hold_standing(
     if row.state != "waiting":
         raise Conflict("intent.state", f"the intent is {row.state}: nothing waits for approval")
     if row.due <= house.clock.exact():  # whoever notices it first
-        raise Conflict("intent.expired", "the intent has waited too long", hint="propose it again")
+        raise Conflict("intent.expired", "the intent has waited too long", hint="magistrate intent submit FILE")
     if principal.type != "operator" or statement.operator != principal.id:
         raise Refused("approval.not_yours", "the statement is not the caller's own", pointer="/statement")
     person = seen.row("operators", statement.operator)

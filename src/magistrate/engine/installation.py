@@ -252,9 +252,10 @@ class Installation:
             Unavailable: it has.
         """
         if self.store.last_at - self.now() > BACKWARD:
-            raise Unavailable("clock.behind", "the clock is behind the last entry", hint="magistrate doctor")
+            raise Unavailable("clock.behind", "the clock is behind the last entry", hint="chronyc tracking")
         if self.clock_jumped():
-            raise Unavailable("clock.jumped", "the clock jumped ahead", hint="magistrate doctor")
+            hint = "magistrate ledger recover --clock --reason 'the clock was set'"
+            raise Unavailable("clock.jumped", "the clock jumped ahead", hint=hint)
 
     def clock_jumped(self) -> bool:
         """Whether the wall clock ran ahead of the clock that counts sleep."""
@@ -294,7 +295,7 @@ class Installation:
                 return await step()
             except Moved:
                 continue
-        raise Unavailable("facts.contended", "what the decision depends on kept changing", hint="try again in a second")
+        raise Unavailable("facts.contended", "what the decision depends on kept changing; a second later it may not")
 
     def later(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Do this beside what runs; kept until done, so that stopping can wait for it."""

@@ -38,6 +38,7 @@ EFFECTS = {
     "key.rotate": ("key", "rotated", "role"),
     "bundle.activate": ("bundle", "activated", "digest"),
 }
+_PUBLIC = ("algorithm", "key_id", "public_key")  # a key as its entry names it
 SHAPE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
 
@@ -222,9 +223,17 @@ class Meaning:
         narrowing = said["event"] == "quarantined" and entry.state == "quarantined"
         if not (narrowing and said["agent"] == {"id": entry.subject} and not said["credential"]):
             self._acted(entry, said, said["agent"])
+        if said["event"] == "enrolled":
+            self._hold_owner(said["agent"]["owner"])
 
     def _observer(self, entry: Entry, said: dict[str, Any]) -> None:
         self._acted(entry, said, said["observer"])
+        if said["observer"]["owner"]:
+            self._hold_owner(said["observer"]["owner"])
+
+    def _hold_owner(self, owner: str) -> None:
+        if owner not in self._people:
+            raise Broken("administration.owner", f"{owner} was no active operator, and answers for nobody")
 
     def _bundle(self, entry: Entry, said: dict[str, Any]) -> None:
         """Taking a bundle in, or accepting what it loosens, puts nothing in force; a promotion does."""
@@ -283,12 +292,14 @@ class Meaning:
 
 
 def _hold_key(entry: Entry, said: Mapping[str, Any]) -> None:
-    """Return if the entry is about the one key that changes on record, and names whole keys.
+    """Return if the entry is about the one key that changes on record, and names whole keys of its algorithm.
 
     Raises:
         Broken: it is not.
     """
-    whole = said.keys() == {"event", "role", "key_id", "public_key", "next"} and said["next"] == _public(said["next"])
+    if {said.get("algorithm"), said["next"].get("algorithm")} != {p256.ALGORITHM}:
+        raise Broken("key.algorithm", f"a key of role {said['role']} is of {p256.ALGORITHM}, and its entry says so")
+    whole = said.keys() == {"event", "role", "next", *_PUBLIC} and said["next"].keys() == set(_PUBLIC)
     if not whole or (entry.subject, entry.state, said["role"]) != ("bundle", "current", "bundle"):
         raise Broken("key.entry", "not what an entry about a key holds")
     for one in (said, said["next"]):
@@ -299,7 +310,7 @@ def _hold_key(entry: Entry, said: Mapping[str, Any]) -> None:
 
 
 def _public(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {"key_id": said["key_id"], "public_key": said["public_key"]}
+    return {name: said[name] for name in _PUBLIC}
 
 
 def _as_asked(who: Mapping[str, Any], credential: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:

@@ -203,7 +203,7 @@ def _plan(settings: Settings, archive: Archive, *, first: bool) -> dict[str, Any
                 raise Conflict("start.differs", f"--{name} {value} is not what this installation is: {said[name]}")
         return said
     if not first:
-        raise Unavailable("start.plan", f"{path} is missing beside a ledger", hint="restore the data folder")
+        raise Unavailable("start.plan", f"{path} is missing beside a ledger: the data folder is not whole")
     if settings.bundle is None:
         raise Malformed("start.bundle", "a first start needs a bundle", hint="magistrate up --demo")
     plan = {
@@ -267,7 +267,7 @@ def _places(state: Path) -> kek.Places:
 def _hold_same(genesis: Mapping[str, Any], settings: Settings, keys: Keys) -> None:
     """The keys and the OPA are those of genesis, or were changed on record."""
     if genesis["keys"]["warrant"] != keys.warrant.public.hex():
-        raise Unavailable("start.keys", "the warrant key is not the one genesis names", hint="restore the key folder")
+        raise Unavailable("start.keys", "the warrant key is not the one genesis names: the key folder is another's")
     if genesis["opa"]["sha256"] != f"sha256:{settings.binary.sha256}":
         raise Conflict(
             "start.opa",

@@ -20,7 +20,7 @@ from magistrate.core.signature import Signer
 from magistrate.keys import files
 from magistrate.keys.kek import Kek
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.signing import ALGORITHM, Signed, sign
+from magistrate.policy.signing import Signed, sign
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
@@ -45,7 +45,7 @@ class BundleKeys:
 
         Raises:
             Unavailable, Broken: as `files.load`; a key that is missing or damaged is never made anew.
-            Broken: `key.unexpected`: the file holds another key than the one that is named.
+            Broken: `key.unexpected`: the file holds another key than the one that is named; `key.algorithm`.
         """
         for one in (named, named["next"]):
             files.probe(self._load(one))
@@ -86,8 +86,11 @@ class BundleKeys:
 
     def _load(self, named: Mapping[str, Any]) -> Signer:
         """The signer of one key as the ledger names it: by its id, and by the public key that others are given."""
+        if named.get("algorithm") != p256.ALGORITHM:  # a ledger of an unreleased version names none
+            detail = f"the ledger names no {p256.ALGORITHM} key of role {ROLE}"
+            raise Broken("key.algorithm", detail, hint="magistrate ledger verify")
         signer = files.load(self._folder, ROLE, self._lock, name=files.beside(ROLE, named["key_id"])).signer
-        if _said(signer) != {name: named[name] for name in ("key_id", "public_key")}:
+        if _said(signer) != {name: named[name] for name in ("algorithm", "key_id", "public_key")}:
             raise Broken("key.unexpected", f"the ledger names another {ROLE} key than {signer.key_id}, which lies here")
         return signer
 
@@ -149,7 +152,7 @@ def listed(house: Installation) -> list[dict[str, Any]]:
             "role": ROLE,
             "key_id": one["key_id"],
             "public_key": one["public_key"],
-            "algorithm": ALGORITHM,
+            "algorithm": one["algorithm"],
             "state": state,
             "pem": p256.pem(bytes.fromhex(one["public_key"])),
         }
@@ -165,9 +168,11 @@ def _keys(house: Installation) -> BundleKeys:
 
 def _named(row: Row | None) -> Mapping[str, Any]:
     if row is None:
-        raise Unavailable("key.missing", "no key to sign bundles with was made yet", hint="magistrate doctor")
+        raise Unavailable(
+            "key.missing", "no key to sign bundles with was made yet: a start makes it", hint="magistrate up"
+        )
     return row.data
 
 
 def _said(signer: Signer) -> dict[str, Any]:
-    return {"key_id": signer.key_id, "public_key": signer.public.hex()}
+    return {"algorithm": p256.ALGORITHM, "key_id": signer.key_id, "public_key": signer.public.hex()}

@@ -17,7 +17,7 @@ from magistrate.core.errors import Conflict, Refused
 from magistrate.core.genesis import Recovery
 from magistrate.core.signature import Signer, decode_public, sign_document, verify_document
 from magistrate.core.values import moment, parse, unix
-from magistrate.engine.installation import Asked, Installation, Principal
+from magistrate.engine.installation import Asked, Installation, Keep, Principal
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.canaries import failures
@@ -70,7 +70,7 @@ def _held(store: Store, origin: str, said: dict[str, Any], *, what: str, now: in
 
 
 async def recover_clock(
-    house: Installation, principal: Principal, said: dict[str, Any], asked: Asked | None
+    house: Installation, principal: Principal, said: dict[str, Any], asked: Asked | None, keep: Keep | None = None
 ) -> dict[str, Any]:
     """Take the wall clock as right from here.
 
@@ -87,7 +87,10 @@ async def recover_clock(
     questions = [asked.record()] if asked else []
 
     def write(txn: Txn) -> dict[str, Any]:
-        return _append(txn, "clock", str(said["reason"]), [said], questions)
+        made = _append(txn, "clock", str(said["reason"]), [said], questions)
+        if keep:
+            keep(txn, "", made)
+        return made
 
     done = await house.commit(write)
     house.clock.settle()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from magistrate.core import canonical, question
-from magistrate.core.errors import Absent, Conflict, NoAnswer
+from magistrate.core.errors import Absent, Conflict, Malformed, NoAnswer
 from magistrate.core.execution import Observation, ObservationClaim, Report, ReportClaim
 from magistrate.core.intent import scope_of
 from magistrate.core.lifecycle import ended
 from magistrate.core.values import Document, moment, unix
 from magistrate.core.verification import verification_document
-from magistrate.engine import alerts, containment
+from magistrate.engine import alerts, containment, evidence
 from magistrate.engine.installation import Asked, Installation, Keep, Seen, new_id
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
@@ -146,17 +147,24 @@ async def judge(
     What of the containment happens outside the ledger is returned: the router carries it out.
 
     Without an answer the news is recorded all the same, verification stays pending, one alert is raised, and the
-    question is asked again.
+    question is asked again. Evidence that does not fit one question and its record is left out of it: the record says
+    so, the verdict is at best inconclusive, and one alert is raised.
 
     Raises:
         Conflict: the execution has moved on and does not take this.
     """
     async with house.turn(f"executions/{execution_id}"):
-        return await house.again(lambda: _judge(house, execution_id, news))
+        for room in evidence.ROOMS:
+            try:
+                return await house.again(partial(_judge, house, execution_id, news, room))
+            except (NoAnswer, Malformed) as large:
+                if not room or not evidence.is_too_large(large):
+                    raise
+        raise AssertionError  # the last room returns or raises
 
 
 async def _judge(
-    house: Installation, execution_id: str, news: News
+    house: Installation, execution_id: str, news: News, room: int
 ) -> tuple[dict[str, Any] | None, list[containment.Later]]:
     # gather
     seen, now = Seen(house.store), house.now()
@@ -171,13 +179,19 @@ async def _judge(
     _hold_moves(row, news)
     asked: Asked | None = None
     silence: NoAnswer | None = None
+    asking, left = evidence.within(_question(house, case, now), room)
     try:
-        asked = await house.ask("verification", _question(house, case, now), bundle=row.data["bundle"])
+        asked = await house.ask("verification", asking, bundle=row.data["bundle"])
+        if not room:
+            evidence.hold_recordable(asked)
     except NoAnswer as no:
-        silence = no
+        if room and evidence.is_too_large(no):
+            raise  # asked again with less of it
+        asked, silence = None, no
     # decide
     provisional = now < unix(warrant["report_by"])
-    verdict = _verdict(row, asked, provisional=provisional) if asked else None
+    said = evidence.at_best(asked.answer, left) if asked else {}
+    verdict = _verdict(row, said, provisional=provisional) if asked else None
 
     # commit
     def write(txn: Txn) -> list[containment.Later]:
@@ -189,13 +203,15 @@ async def _judge(
             alerts.raise_(txn, "verification.pending", execution_id, code, chain=row.data["intent_id"])
             return []
         alerts.clear(txn, "verification.pending", execution_id, chain=row.data["intent_id"])
+        if left:
+            alerts.raise_(txn, evidence.ALERT, execution_id, evidence.told(left), chain=row.data["intent_id"])
         if verdict is not None:
             txn.append(
                 kind="verification",
                 subject=execution_id,
                 state=verdict["verdict"],
                 parents=[row.data["leaf"], *leaves],
-                body={"verification": verdict, "asked": [asked.record()]},
+                body={"verification": verdict, "asked": [asked.record()], "left_out": left},
                 body_type="magistrate/verification-record/v1",
                 chain=row.data["intent_id"],
             )
@@ -230,12 +246,11 @@ def _question(house: Installation, case: _Case, now: int) -> dict[str, Any]:
     )
 
 
-def _verdict(row: Row, asked: Asked, *, provisional: bool) -> dict[str, Any] | None:
+def _verdict(row: Row, said: dict[str, Any], *, provisional: bool) -> dict[str, Any] | None:
     """The verification to record; None where it would say what already stands.
 
     Deviating is final, and a conforming verdict never becomes inconclusive again.
     """
-    said = asked.answer
     before = row.data["verdict"]
     if before == "deviating" or (before == "conforming" and said["verdict"] != "deviating"):
         return None

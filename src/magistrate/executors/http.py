@@ -194,8 +194,7 @@ def _endpoint(text: str) -> tuple[str, int]:
     try:
         return str(ipaddress.ip_address(ip.strip("[]"))), int(port)
     except ValueError:
-        hint = "resolve maps host:port to ip:port"
-        raise Unavailable("executor.address", f"{text!r} is not an ip:port", hint=hint) from None
+        raise Unavailable("executor.address", f"{text!r} is not the ip:port that a host:port leads to") from None
 
 
 def _result(host: str, ip: str, port: int) -> ResolveResult:

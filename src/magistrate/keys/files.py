@@ -236,4 +236,4 @@ def _sealing_key(said: KeyFile, lock: Lock) -> bytes:
 
 
 def _damaged(path: Path, why: str) -> Broken:
-    return Broken("key.damaged", f"{path}: {why}", hint="restore the file from your backup; it is never made anew")
+    return Broken("key.damaged", f"{path}: {why}; it comes from your backup, and is never made anew")

@@ -85,7 +85,7 @@ def find(data: Path, places: Places, *, first_start: bool = False) -> Kek:
     try:
         private.make(path, secrets.token_bytes(SIZE), what="kek")
     except Conflict:
-        raise Conflict("kek.exists", f"{path} was made by another start", hint="start again") from None
+        raise Conflict("kek.exists", f"{path} was made by another start", hint="magistrate up") from None
     return _read(path, "own", data)
 
 
@@ -109,4 +109,4 @@ def _read(path: Path, source: Source, data: Path) -> Kek:
 def _outside(path: Path, data: Path) -> None:
     """Return if a copy of the data folder does not carry the key along."""
     if path.resolve().is_relative_to(data.resolve()):
-        raise Broken("kek.inside", f"{path} lies inside the data folder {data}", hint="keep it elsewhere")
+        raise Broken("kek.inside", f"{path} lies inside the data folder {data}; a copy of one must not carry the other")

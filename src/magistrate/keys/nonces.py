@@ -41,14 +41,13 @@ class NonceMemory:
         if created <= self.floor:
             raise Unauthenticated(
                 "signature.unremembered",
-                "signed before the service began to remember requests",
-                hint=f"sign again, {self.floor + 1 - created} s later",
+                f"signed {self.floor + 1 - created} s before the service began to remember requests: sign it again",
             )
         if nonce in self._by_second.get(created, ()):
             return True
         self._forget(created)
         if self._count >= self._capacity:
-            raise Unavailable("signature.memory", "too many signed requests within a minute", hint="try again soon")
+            raise Unavailable("signature.memory", "too many signed requests within a minute")
         self._by_second.setdefault(created, set()).add(nonce)
         self._count += 1
         return False

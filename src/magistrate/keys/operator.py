@@ -115,7 +115,7 @@ def read_profile(at: Path) -> Profile:
     try:
         return parse(Profile, canonical(load_canonical(raw)))
     except Malformed as error:
-        raise Broken("profile.damaged", f"{at}: {error.detail}", hint="enrol again, or restore it") from None
+        raise Broken("profile.damaged", f"{at}: {error.detail}", hint="magistrate operators join --help") from None
 
 
 def profiles(folder: Path) -> list[str]:

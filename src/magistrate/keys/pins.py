@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,10 +23,14 @@ PinRole = Literal["warrant", "checkpoint", "policy", "operator", "agent", "obser
 
 
 class Pin(Document):
-    """A public key, whose it is and what it may sign. Also the form in which keys are exported."""
+    """A public key, whose it is and what it may sign. Also the form in which keys are exported.
+
+    A file that names no algorithm is of the only one a pin may name: what verifies is never taken from what is signed.
+    """
 
     origin: Identifier
     role: PinRole
+    algorithm: Literal["Ed25519"] = "Ed25519"
     key_id: Digest
     public_key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -80,7 +85,7 @@ def pin(folder: Path, raw: bytes, fingerprint: str) -> Pin:
     """
     said = exported(raw)
     if not hmac.compare_digest(said.key_id.encode(), fingerprint.encode("utf-8", "surrogatepass")):
-        raise Broken("key.fingerprint", f"the file holds {said.key_id}, not {fingerprint}", hint="compare anew")
+        raise Broken("key.fingerprint", f"the file holds {said.key_id}, not {fingerprint}; ask its owner anew")
     # one file for each pin: two of them at once do not undo each other
     at = private.folder(folder, what="pin") / _file_name(said)
     private.replace(at, canonical(said.plain()) + b"\n", what="pin")
@@ -120,9 +125,10 @@ def _read(at: Path) -> Pin:
     try:
         said = exported(raw)
     except Malformed as error:
-        raise Broken("pin.damaged", f"{at}: {error.detail}", hint="remove the file and pin the key again") from None
+        raise Broken("pin.damaged", f"{at}: {error.detail}", hint=f"rm {shlex.quote(str(at))}") from None
     if at.name != _file_name(said):
-        raise Broken("pin.damaged", f"{at} holds another pin than its name says", hint="remove it and pin again")
+        detail = f"{at} holds another pin than its name says"
+        raise Broken("pin.damaged", detail, hint=f"rm {shlex.quote(str(at))}")
     return said
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import stat
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def read(path: Path, *, what: str, limit: int = 16_384, closed: int = PRIVATE, r
         raise Unavailable(f"{what}.missing", f"{path} does not exist") from None
     except OSError as error:
         if path.is_symlink():
-            raise Broken(f"{what}.symlink", f"{path} is a symbolic link", hint="name the file itself") from None
+            raise Broken(
+                f"{what}.symlink", f"{path} is a symbolic link", hint=f"readlink -f {shlex.quote(str(path))}"
+            ) from None
         raise Unavailable(f"{what}.unreadable", f"{path}: {error.strerror}") from None
     try:
         # 2. judge the open file, not its name: nothing can be put in its place any more
@@ -54,7 +57,11 @@ def _judge(found: os.stat_result, path: Path, *, what: str, closed: int, root: b
         raise Broken(f"{what}.owner", f"{path} belongs to user {found.st_uid}, not to the user we run as")
     if found.st_mode & closed:
         mode = stat.S_IMODE(found.st_mode)
-        raise Broken(f"{what}.open", f"{path} has mode {mode:04o}: others may read it", hint=f"chmod 600 {path}")
+        raise Broken(
+            f"{what}.open",
+            f"{path} has mode {mode:04o}: others may read it",
+            hint=f"chmod 600 {shlex.quote(str(path))}",
+        )
 
 
 def make(path: Path, raw: bytes, *, what: str) -> None:
@@ -104,7 +111,9 @@ def folder(path: Path, *, what: str) -> Path:
         raise Unavailable(f"{what}.unwritable", f"{path}: {error.strerror}") from None
     found = path.stat()
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise Broken(f"{what}.folder", f"others own {path} or may write in it", hint=f"chmod 700 {path}")
+        raise Broken(
+            f"{what}.folder", f"others own {path} or may write in it", hint=f"chmod 700 {shlex.quote(str(path))}"
+        )
     return path
 
 

@@ -176,7 +176,7 @@ def verify_request(
         _refuse("forged", "the signature is not over this request")
     # 6. for the first time
     if seen(claim.nonce, claim.created):
-        _refuse("replayed", "this request was already made", hint="sign it again, with a new nonce")
+        _refuse("replayed", "this request was already made; made again, it is signed with a new nonce")
     return claim.key_id
 
 
@@ -252,9 +252,9 @@ def _judged(parameters: dict[str, object]) -> tuple[int, str, str]:
 
 def _in_time(created: int, now: int, window: int, ahead: int) -> None:
     if created < now - window:
-        _refuse("expired", f"signed {now - created} s ago, more than {window}", hint="set this machine's clock")
+        _refuse("expired", f"signed {now - created} s ago, more than {window}", hint="chronyc tracking")
     if created > now + ahead:
-        _refuse("early", f"signed {created - now} s ahead of the service's clock", hint="set this machine's clock")
+        _refuse("early", f"signed {created - now} s ahead of the service's clock", hint="chronyc tracking")
 
 
 def _hold_digest(digest: str, body: bytes) -> None:

@@ -23,7 +23,6 @@ from magistrate.policy import tarball
 from magistrate.policy.bundle import DATA, MANIFEST, Bundle
 
 SIGNATURES: Final = "/.signatures.json"
-ALGORITHM: Final = "ES256"
 STRUCTURED: Final = (DATA, MANIFEST)  # of the files a bundle of ours may hold, those OPA reads before it hashes them
 _HASHED: Final = "SHA-256"
 # Go's encoder writes these two as escapes, since JavaScript once took them for ends of lines; Python's does not
@@ -101,7 +100,7 @@ class _ByUs(ESAlgorithm):
     """ES256 by a signer that may live elsewhere: the library never sees a private key."""
 
     def __init__(self, signer: Signer) -> None:
-        super().__init__(ALGORITHM, "P-256", 256, recommended=True)
+        super().__init__(p256.ALGORITHM, "P-256", 256, recommended=True)
         self._signer = signer
 
     def sign(self, msg: bytes, key: ECKey) -> bytes:
@@ -111,7 +110,7 @@ class _ByUs(ESAlgorithm):
 
 def _token(payload: bytes, signer: Signer) -> str:
     """The compact JWS. Its key is named in the header and again in the claims, where older OPAs look for it."""
-    registry = jws.JWSRegistry(algorithms=[ALGORITHM])
-    registry.algorithms = {ALGORITHM: _ByUs(signer)}  # this registry's alone
+    registry = jws.JWSRegistry(algorithms=[p256.ALGORITHM])
+    registry.algorithms = {p256.ALGORITHM: _ByUs(signer)}  # this registry's alone
     public = ECKey.import_key(p256.pem(signer.public))
-    return jws.serialize_compact({"alg": ALGORITHM, "kid": signer.key_id}, payload, public, registry=registry)
+    return jws.serialize_compact({"alg": p256.ALGORITHM, "kid": signer.key_id}, payload, public, registry=registry)

@@ -158,7 +158,7 @@ class Ledger:
         told = Unavailable("store.failed", f"nothing was written: {error}")
         if not certain:
             told = Unavailable(
-                "store.broken", f"a write failed and its outcome is not certain: {error}", hint="restart the service"
+                "store.broken", f"a write failed and its outcome is not certain: {error}", hint="magistrate up"
             )
             self.broken = told
         told.__cause__ = error

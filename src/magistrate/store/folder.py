@@ -24,9 +24,7 @@ def own(folder: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise Unavailable(
-            "store.locked", f"{folder} is in use by another process", hint="stop it, or use another folder"
-        ) from None
+        raise Unavailable("store.locked", f"{folder} is in use by another process", hint="magistrate status") from None
     return handle
 
 

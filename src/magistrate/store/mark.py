@@ -16,7 +16,7 @@ import orjson
 from magistrate.core.errors import Malformed, Unavailable
 from magistrate.core.merkle import HASH_BYTES, NodeAt, empty_root, frontier_at
 
-_HINT = "find out why, then: magistrate ledger recover"
+_HINT = "magistrate ledger recover --help"  # never before somebody has found out why
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,9 +123,7 @@ def migrate(db: Database) -> list[str]:
     known = {step.name for step in migrations.pending(Database(memory=True))}
     newer = sorted(step.name for step in migrations.applied(db) if step.name not in known)
     if newer:
-        raise Unavailable(
-            "store.newer", f"this database was written by a newer version ({newer[0]})", hint="run the newer version"
-        )
+        raise Unavailable("store.newer", f"this database was written by a newer version ({newer[0]}), which reads it")
     pending = [step.name for step in migrations.pending(db)]
     migrations.apply(db)
     return pending

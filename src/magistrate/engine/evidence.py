@@ -1,0 +1,85 @@
+"""Evidence that does not fit: what an execution was said to have done, cut down to what can be asked and recorded.
+
+Each report and observation stands whole in an entry of its own. Together, in one question and the record of its
+answer, they may be more than an entry holds; then the largest are left out, one after the other, and nobody is told
+that it went well on the strength of what was not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from magistrate.core import canonical
+from magistrate.core.errors import MagistrateError, NoAnswer
+from magistrate.engine.installation import Asked
+
+ALERT: Final = "evidence.left_out"
+# whole first; then what leaves as much room again for the answer, then three times as much; then no facts at all
+ROOMS: Final = (canonical.MAX_RECORD, canonical.MAX_RECORD // 2, canonical.MAX_RECORD // 4, 0)
+_TOO_LARGE: Final = ("opa.question_too_large", "opa.too_large", "entry.large")
+_AROUND: Final = 64 * 1024  # bytes of a record beside question and answer: what was left out, and its own fields
+_NAMED: Final = 8  # left out things an alert names; beyond them they are counted
+
+
+def is_too_large(error: MagistrateError) -> bool:
+    """Whether less of a question might have been answered, and recorded."""
+    return error.code in _TOO_LARGE
+
+
+def hold_recordable(asked: Asked) -> None:
+    """Return if question, answer and the verdict made of it fit the body of one entry.
+
+    Raises:
+        NoAnswer: `opa.too_large`.
+    """
+    size = len(canonical.canonical(asked.record())) + len(canonical.canonical(asked.answer["deviations"]))
+    if size > canonical.MAX_RECORD - _AROUND:
+        raise NoAnswer("opa.too_large", f"an answer of {size} bytes with its question cannot be recorded")
+
+
+def within(question: dict[str, Any], room: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A verification's question within `room` bytes, as far as leaving facts out can bring it there, and what was.
+
+    An observation goes whole: one without its facts would say that nothing was seen. A report keeps its outcome. The
+    first room is not measured: who asks is told if the question was too large for it.
+    """
+    if room == ROOMS[0]:
+        return question, []
+    size = len(canonical.canonical(question))
+    left: list[dict[str, Any]] = []
+    gone: set[tuple[str, int]] = set()
+    for bytes_, kind, n in _by_size(question):
+        if size <= room:
+            break
+        said = question[kind][n]
+        gone.add((kind, n))
+        left.append({"kind": kind, "source": said["source"], "at": said["at"], "bytes": bytes_})
+        size -= bytes_
+    reports = [{**said, "facts": {}} if ("reports", n) in gone else said for n, said in enumerate(question["reports"])]
+    observations = [said for n, said in enumerate(question["observations"]) if ("observations", n) not in gone]
+    return {**question, "reports": reports, "observations": observations}, left
+
+
+def _by_size(question: Mapping[str, Any]) -> list[tuple[int, str, int]]:
+    """Everything said with facts, the largest first."""
+    said = (
+        (len(canonical.canonical(one["facts"])), kind, n)
+        for kind in ("reports", "observations")
+        for n, one in enumerate(question[kind])
+        if one["facts"]
+    )
+    return sorted(said, reverse=True)
+
+
+def at_best(answer: Mapping[str, Any], left: Sequence[Any]) -> dict[str, Any]:
+    """The answer, no better than inconclusive where something was left out."""
+    worse = bool(left) and answer["verdict"] == "conforming"
+    return {**answer, "verdict": "inconclusive"} if worse else dict(answer)
+
+
+def told(left: Sequence[Mapping[str, Any]]) -> str:
+    """What an alert says of it."""
+    named = ", ".join(f"{one['source']} ({one['bytes']} bytes)" for one in left[:_NAMED])
+    more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+    return f"too large to be judged together with the rest: {named}{more}"
