@@ -16,7 +16,8 @@ from magistrate.core import canonical
 from magistrate.core.answers import ANSWERS
 from magistrate.core.errors import MagistrateError, Malformed, NoAnswer
 from magistrate.core.looseness import Answer, Change, Ranks, compare
-from magistrate.core.replay import DOCUMENTS, NEVER_ASKED, Recorded, recorded, same
+from magistrate.core.recorded import Recorded, recorded
+from magistrate.core.replay import DOCUMENTS, NEVER_ASKED, same
 from magistrate.core.responsible import Cause, Changed, causes, changed_data, covered
 from magistrate.core.values import parse, thaw
 from magistrate.engine.history import Head, History, head_of, span
@@ -111,7 +112,7 @@ class Impact:
             self.loosened[tuple(found)] += 1
             if len(self.named) < NAMED:
                 self.named.append(
-                    {"entry": row.entry, "intent_id": _intent_of(row), "was": change.was, "now": change.now}
+                    {"entry": row.index, "intent_id": _intent_of(row), "was": change.was, "now": change.now}
                 )
         self._show(row, change, found, agent, action)
 
@@ -122,7 +123,7 @@ class Impact:
         self._shown[key] += 1
         self.examples.append(
             {
-                "entry": row.entry,
+                "entry": row.index,
                 "leaf": row.leaf,
                 "intent_id": _intent_of(row),
                 "document": row.document,
@@ -323,17 +324,17 @@ class _Comparison:
                     await pool.ask(bundle, row)
 
     async def _heard_was(self, row: Recorded, said: Said) -> None:
-        self._left[row.entry, row.place] = said
+        self._left[row.index, row.place] = said
         self._pair(row)
 
     async def _heard_now(self, row: Recorded, said: Said) -> None:
-        self._right[row.entry, row.place] = said
+        self._right[row.index, row.place] = said
         if self._was is None:
-            self._left[row.entry, row.place] = row.answer
+            self._left[row.index, row.place] = row.answer
         self._pair(row)
 
     def _pair(self, row: Recorded) -> None:
-        key = (row.entry, row.place)
+        key = (row.index, row.place)
         if key not in self._left or key not in self._right:
             return
         was, now = self._left.pop(key), self._right.pop(key)

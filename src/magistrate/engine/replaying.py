@@ -21,14 +21,13 @@ from typing import Any, Final
 from magistrate.core import canonical
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, Unavailable
+from magistrate.core.recorded import Recorded, recorded
 from magistrate.core.replay import (
     DOCUMENTS,
     NEVER_ASKED,
     Finding,
-    Recorded,
     difference,
     first_of,
-    recorded,
     same,
     shown,
 )
@@ -353,7 +352,7 @@ class _Run:
 
 
 def _about(row: Recorded, code: str, detail: str, pointer: str = "", before: str = "", now: str = "") -> Finding:
-    return Finding(code, row.entry, row.leaf, row.document[:80], detail, pointer or row.pointer, before, now)
+    return Finding(code, row.index, row.leaf, row.document[:80], detail, pointer or row.pointer, before, now)
 
 
 def _kept(finding: Finding) -> Kept:
