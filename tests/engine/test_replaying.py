@@ -165,6 +165,15 @@ async def test_a_missing_bundle_is_a_finding(root):
     assert not found.clean
 
 
+async def test_of_many_findings_some_are_told_and_all_are_counted(root):
+    for path in (root / "data" / "bundles").glob("*.tar.gz"):
+        path.unlink()
+    found = await replay(root)
+    counts = found.said["counts"]
+    assert counts["findings"] == {"replay.bundle_missing": counts["questions"]}
+    assert len(found.findings) == replaying.KEPT < counts["questions"]
+
+
 async def test_a_changed_bundle_file_and_changed_data_in_it_are_two_findings(root, monkeypatch):
     digest = Archive(root / "data" / "bundles", worlds.binary()).digests()[0]
     path = root / "data" / "bundles" / f"{digest[7:]}.tar.gz"

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from magistrate.cli import say
+from magistrate.core.looseness import RECORDED
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fbfaf7; --ink: #1c1b19; --faint: #6a665e; --line: #d9d4c9; --card: #fff;
@@ -85,9 +86,8 @@ def _head(said: dict[str, Any]) -> Iterator[str]:
         )
     yield "<header><h1>What this bundle would have changed</h1>"
     yield f'<p class="verdict{" bad" if bad else ""}"><strong>{_text(verdict)}</strong></p>'
-    yield f"<p class=faint>{said['questions']} recorded questions, asked of both bundles; "
-    yield f"{said['reproduced']} answers of the first are those on record.</p>"
-    yield f"<p class=faint>from <code>{_text(said['was'])}</code><br>to <code>{_text(said['now'])}</code></p>"
+    yield f"<p class=faint>{said['questions']} recorded questions, asked of {_asked(said)}.</p>"
+    yield f"<p class=faint>from {_side(said['was'])}<br>to {_side(said['now'])}</p>"
     if said["accepted"]:
         yield f"<p>Accepted by name: {', '.join(f'<code>{_text(name)}</code>' for name in said['accepted'])}</p>"
     yield "</header><ul class=totals>"
@@ -95,6 +95,16 @@ def _head(said: dict[str, Any]) -> Iterator[str]:
         word = "other words, same permission" if way == "other" else way
         yield f"<li class={way}><b>{_SHAPES[way]} {said[way]}</b>{word}"
     yield f"<li><b>{said['same']}</b>the same<li><b>{said['no_answer']}</b>without an answer now</ul>"
+
+
+def _asked(said: dict[str, Any]) -> str:
+    if said["was"] == RECORDED:
+        return "the bundle; its answers stand beside those on record"
+    return f"both bundles; {said['reproduced']} answers of the first are those on record"
+
+
+def _side(name: str) -> str:
+    return "the answers on record" if name == RECORDED else _code(name)
 
 
 def _calm(said: dict[str, Any]) -> str:

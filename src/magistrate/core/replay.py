@@ -45,6 +45,7 @@ FINDINGS: Final[Mapping[str, str]] = {
     "replay.opa_version": "another version of OPA answered then",
     "replay.opa_binary": "another binary of OPA answered then",
     "replay.no_answer": "a question that was answered gets no answer now",
+    "replay.slow": "a bundle answered nothing in time: it was not asked any more",
     "replay.answer_differs": "a question gets another answer now",
     "replay.nothing_asked": "the range holds no question: nothing was proven",
     "replay.unpinned": "no key was given to check the checkpoint with",
@@ -207,8 +208,18 @@ class First(Document):
     now: Text
 
 
+class Impacts(Document):
+    """What moved between the answers on record and those of the one bundle that was asked, and what was accepted."""
+
+    loosened: Count
+    tightened: Count
+    other: Count
+    uncovered: Count
+    accepted: tuple[Text, ...]
+
+
 class Certificate(Document):
-    """What a replay found, signed by the installation's policy key."""
+    """What a replay found, signed by the installation's policy key. `impact` is there where one bundle was asked."""
 
     type: Literal["magistrate/certificate/v1"]
     origin: Name
@@ -221,6 +232,7 @@ class Certificate(Document):
     checked: tuple[Text, ...]
     counts: Counts
     first_difference: First
+    impact: tuple[Impacts, ...]
     started: Text
     ended: Text
     key_id: Digest
@@ -228,8 +240,29 @@ class Certificate(Document):
 
     @property
     def clean(self) -> bool:
-        """Whether everything in the range got the same answer again, and nothing else was found."""
-        return not self.counts.findings and self.counts.identical == self.counts.questions > 0
+        """As `clean`."""
+        return clean(self.plain())
+
+    @property
+    def passes(self) -> bool:
+        """As `passes`."""
+        return passes(self.plain())
+
+
+def clean(said: Mapping[str, Any]) -> bool:
+    """Whether everything in a certificate's range got the same answer again, and nothing else was found."""
+    counts = said["counts"]
+    return not counts["findings"] and counts["identical"] == counts["questions"] > 0
+
+
+def passes(said: Mapping[str, Any]) -> bool:
+    """Whether it is clean; of another bundle: whether it answered all, loosened nothing that was not accepted by name,
+    and nothing else was found.
+    """
+    counts = said["counts"]
+    asked = counts["identical"] + counts["different"] == counts["questions"] > 0
+    others = set(counts["findings"]) - {"replay.answer_differs"}
+    return clean(said) or (asked and not others and any(not row["uncovered"] for row in said["impact"]))
 
 
 def first_of(finding: Finding | None) -> dict[str, Any]:
