@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from magistrate.core import canonical
 from magistrate.core.entry import Entry
-from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, Unavailable
+from magistrate.core.errors import Absent, Broken, Conflict, Malformed, NoAnswer, Unavailable
 from magistrate.core.recorded import Recorded, recorded
 from magistrate.core.replay import (
     DOCUMENTS,
@@ -171,6 +171,7 @@ class _Run:
         self._counted: Counter[str] = Counter()
         self._kept: list[Finding] = []
         self._lowest: Finding | None = None
+        self._begins: tuple[int, str] | None = None  # what a state file says the ledger begins with
         self._bundles: dict[str, Bundle | Finding] = {}
         self._used: dict[str, Bundle] = {}
         self._sides = Sides(record.archive, None, order.candidate) if order.candidate else None
@@ -186,7 +187,8 @@ class _Run:
         self._identical, self._different = state.identical, state.different
         self._counted = Counter(state.findings)
         self._kept = [Finding(**row.plain()) for row in state.kept]
-        self._lowest = Finding(**state.first[0].plain()) if state.first else None
+        self._lowest = Finding(**state.lowest[0].plain()) if state.lowest else None
+        self._begins = (state.first, state.root)
         self._head.checked.append("resumed")
         self._sides = None  # what moved before is not known any more, and part of it would pass for all
 
@@ -196,6 +198,9 @@ class _Run:
             await asyncio.to_thread(self._sides.look, self._record.binary)
         history = History(self._record.ledger, self._next, self._end)
         try:
+            if self._begins not in (None, (self._first, history.root)):
+                detail = "the entries that the state file counts are not those of this ledger and range"
+                raise Conflict("replay.resume", detail, hint="name another file to begin anew")
             for entry, broken in history.entries():
                 if self._order.limit and self._questions >= self._order.limit:
                     self._end = entry.index
@@ -203,7 +208,7 @@ class _Run:
                 await self._read(history, entry, broken)
                 self._entries += 1
                 self._next = entry.index + 1
-                await self._now_and_then()
+                await self._now_and_then(history)
             await self._pools.settle(self._used)
             self._held = history.hold_tree(self._head)
             for finding in (*history.findings, *self._head.findings):
@@ -314,7 +319,7 @@ class _Run:
 
     # -- on the way
 
-    async def _now_and_then(self) -> None:
+    async def _now_and_then(self, history: History) -> None:
         now = time.monotonic()
         if now - self._told >= TELL_SECONDS:
             await asyncio.sleep(0)  # where no question is, nothing else lets a cancellation in
@@ -323,14 +328,16 @@ class _Run:
             self._tell(self._progress)
         if self._file.path is not None and now - self._saved >= SAVE_SECONDS:
             await self._pools.settle(self._used)  # only what was compared is behind us
-            self._file.save(self._state())
+            self._file.save(self._state(history.root))
             self._saved = time.monotonic()
 
-    def _state(self) -> State:
+    def _state(self, root: str) -> State:
         return State(
-            v=1,
+            v=2,
             genesis=self._head.genesis,
+            root=root,
             order=self._order.plain(self._record.binary),
+            first=self._first,
             end=self._end,
             next=self._next,
             entries=self._entries,
@@ -339,7 +346,7 @@ class _Run:
             different=self._different,
             findings=dict(self._counted),
             kept=tuple(_kept(finding) for finding in self._kept),
-            first=(_kept(self._lowest),) if self._lowest else (),
+            lowest=(_kept(self._lowest),) if self._lowest else (),
             started=self._started,
         )
 
