@@ -121,6 +121,19 @@ def test_the_page_fetches_nothing_runs_nothing_and_shows_the_records_words_as_wo
     assert "alert(1)" in "".join(page.text)
 
 
+def test_on_a_phone_every_row_of_a_wide_table_is_a_card_that_names_its_columns():
+    raw = impact_forms.FORMS["html"](said())
+    wide = [table for table in raw.split("<table")[1:] if "stack" in table.partition(">")[0]]
+    heads = {table: re.findall(r"<th scope=col>([^<]+)", table.partition("</thead>")[0]) for table in wide}
+    assert {"code", "changed data"} < set(next(said for said in heads.values() if "code" in said))
+    for table in wide:
+        for cell in re.findall(r"<td[^>]*>", table):
+            named = re.fullmatch(r'<td data-head="(.+)">', cell)
+            assert cell == "<td class=blank>" or named[1] in heads[table], cell
+    assert all(len(said) > 2 for said in heads.values())
+    assert raw.count("<table>") == 2  # of two columns
+
+
 def test_no_form_says_of_the_record_that_it_was_asked():
     """Beside the answers on record one bundle is asked."""
     alone = {name: form(said(was=RECORDED)) for name, form in impact_forms.FORMS.items()}
@@ -140,7 +153,7 @@ def test_json_is_what_was_said_and_nothing_in_it_moves_the_cursor():
 
 def test_the_heat_map_says_the_direction_by_a_shape_and_a_word():
     raw = impact_forms.FORMS["html"](said())
-    heat = raw[raw.index("<table class=heat>") : raw.index("</table>")]
+    heat = raw[raw.index('<table class="heat stack">') : raw.index("</table>")]
     assert "▲ 2 loosened" in heat
     assert "▼ 3 tightened" in heat
     assert heat.index("a.<wbr>do") < heat.index("alert(1)")  # what got looser stands first
