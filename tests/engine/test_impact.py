@@ -182,6 +182,22 @@ async def test_a_changed_entry_is_not_compared_and_that_is_counted(lived, tmp_pa
     found = (await impact.impact(record(tmp_path / "world"), raised, was=active(kept))).plain()
     assert found["loosened"] == 0
     assert found["unread"] == found["skipped"]["changed"] == len(loosened)
+    again = await replaying.replay(record(tmp_path / "world"), Order(candidate=raised))
+    assert again.impact.plain()["skipped"] == found["skipped"]
+    assert not again.passes
+
+
+async def test_what_was_erased_is_counted_beside_a_certificate_and_is_not_unread(lived, tmp_path):
+    kept, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    worlds.image(kept, tmp_path / "world")
+    conn = sqlite3.connect(tmp_path / "world" / "data" / "ledger.db", isolation_level=None)
+    for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        conn.execute(f"DROP TRIGGER {name}")
+    conn.execute("DELETE FROM bodies WHERE seq = (SELECT max(seq) FROM entries WHERE kind = 'decision')")
+    conn.close()
+    found = (await replaying.replay(record(tmp_path / "world"), Order(candidate=raised))).impact
+    assert (found.skipped, found.unread) == ({"erased": 1}, 0)
 
 
 async def test_entries_that_were_written_anew_are_not_compared_as_if_they_were_the_record(lived, tmp_path):
