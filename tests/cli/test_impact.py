@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from magistrate.cli import activating, impact
+from magistrate.cli import activating, impact_forms, say
+from magistrate.core.looseness import RECORDED
 
 HOSTILE = "<script>alert(1)</script> | [x](http://evil) `rm` \x1b[31m\u202e\n# head"
 NONE = {"loosened": 0, "tightened": 0, "other": 0}
@@ -107,7 +108,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_fetches_nothing_runs_nothing_and_shows_the_records_words_as_words():
-    raw = impact.FORMS["html"](said())
+    raw = impact_forms.FORMS["html"](said())
     page = Page()
     page.feed(raw)
     assert not {"script", "img", "link", "iframe", "object", "svg", "a", "base", "form"} & set(page.tags)
@@ -120,16 +121,46 @@ def test_the_page_fetches_nothing_runs_nothing_and_shows_the_records_words_as_wo
     assert "alert(1)" in "".join(page.text)
 
 
+def test_on_a_phone_every_row_of_a_wide_table_is_a_card_that_names_its_columns():
+    raw = impact_forms.FORMS["html"](said())
+    wide = [table for table in raw.split("<table")[1:] if "stack" in table.partition(">")[0]]
+    heads = {table: re.findall(r"<th scope=col>([^<]+)", table.partition("</thead>")[0]) for table in wide}
+    assert {"code", "changed data"} < set(next(said for said in heads.values() if "code" in said))
+    for table in wide:
+        for cell in re.findall(r"<td[^>]*>", table):
+            named = re.fullmatch(r'<td data-head="(.+)">', cell)
+            assert cell == "<td class=blank>" or named[1] in heads[table], cell
+    assert all(len(said) > 2 for said in heads.values())
+    assert raw.count("<table>") == 2  # of two columns
+
+
+def test_no_form_says_of_the_record_that_it_was_asked():
+    """Beside the answers on record one bundle is asked."""
+    alone = {name: form(said(was=RECORDED)) for name, form in impact_forms.FORMS.items()}
+    assert "asked of B; A is the answers on record" in alone["text"].splitlines()[0]
+    assert "asked of `sha256:bbbbbbbbbbbbbbbb`, beside the answers on record;" in alone["markdown"]
+    assert "asked of the bundle; its answers stand beside those on record." in alone["html"]
+    assert "both" not in "".join(alone.values())
+
+
+def test_json_is_what_was_said_and_nothing_in_it_moves_the_cursor():
+    for raw in (impact_forms.FORMS["json"](hostile()), impact_forms.FORMS["sarif"](said())):
+        assert all(c.isprintable() or c == "\n" for c in raw)
+    assert json.loads(impact_forms.FORMS["json"](hostile())) == hostile()
+    assert json.loads(say.json_of(ESCAPE + "\x7f\U000e0001é")) == ESCAPE + "\x7f\U000e0001é"
+    assert "é" in say.json_of("é")
+
+
 def test_the_heat_map_says_the_direction_by_a_shape_and_a_word():
-    raw = impact.FORMS["html"](said())
-    heat = raw[raw.index("<table class=heat>") : raw.index("</table>")]
+    raw = impact_forms.FORMS["html"](said())
+    heat = raw[raw.index('<table class="heat stack">') : raw.index("</table>")]
     assert "▲ 2 loosened" in heat
     assert "▼ 3 tightened" in heat
     assert heat.index("a.<wbr>do") < heat.index("alert(1)")  # what got looser stands first
 
 
 def test_the_text_names_rule_line_limit_and_what_to_accept():
-    text = impact.FORMS["text"](said())
+    text = impact_forms.FORMS["text"](said())
     assert "LOOSENED 2  ← a.large policies/a/a.rego:5 (gone)" in text
     assert "policies.a.limits.small 5 → 10" in text
     assert "tightened 3  ← b.new policies/b/b.rego:9 (new)" in text
@@ -148,19 +179,19 @@ def test_the_text_names_rule_line_limit_and_what_to_accept():
 )
 def test_what_passes_says_so(other, last):
     for form in ("text", "markdown"):
-        assert impact.FORMS[form](said(**other)).splitlines()[-1] == last
+        assert impact_forms.FORMS[form](said(**other)).splitlines()[-1] == last
 
 
 def test_no_form_passes_what_was_not_compared():
     calm = {**NONE, "uncovered": 0, "skipped": {"changed": 3}, "unread": 3}
-    text = impact.FORMS["text"](said(**calm)).splitlines()[-1]
+    text = impact_forms.FORMS["text"](said(**calm)).splitlines()[-1]
     assert text.startswith("NOT COMPARED: 3,")
-    markdown = impact.FORMS["markdown"](said(**calm)).splitlines()
+    markdown = impact_forms.FORMS["markdown"](said(**calm)).splitlines()
     assert "3 entries not compared" in markdown[0]
     assert markdown[-1].startswith("NOT COMPARED: 3,")
-    html = impact.FORMS["html"](said(**calm))
+    html = impact_forms.FORMS["html"](said(**calm))
     assert '<p class="verdict bad"><strong>3 entries were changed' in html
-    (run,) = json.loads(impact.FORMS["sarif"](said(**calm)))["runs"]
+    (run,) = json.loads(impact_forms.FORMS["sarif"](said(**calm)))["runs"]
     assert not run["invocations"][0]["executionSuccessful"]
     assert run["invocations"][0]["toolExecutionNotifications"][0]["level"] == "error"
 
@@ -185,7 +216,7 @@ def hostile():
 
 def test_no_name_of_a_bundle_or_a_record_moves_the_cursor_of_whoever_reads(capsys):
     activating.tell_impact(hostile())
-    told = capsys.readouterr().err + impact.FORMS["text"](hostile())
+    told = capsys.readouterr().err + impact_forms.FORMS["text"](hostile())
     assert "\\u001b[2K" in told
     assert all(c.isprintable() or c == "\n" for c in told)
     assert "nothing got looser" not in told.splitlines()
@@ -196,7 +227,7 @@ def test_no_name_of_a_bundle_or_a_record_moves_the_cursor_of_whoever_reads(capsy
 )
 def test_words_of_the_record_that_look_like_our_own_marks_are_words(begins):
     row = {**NONE, "loosened": 1}
-    text = impact.FORMS["markdown"](
+    text = impact_forms.FORMS["markdown"](
         said(
             agents=[{"agent": begins, **row}],
             rules=[{**said()["rules"][0], "title": begins, "code": begins, "names": [begins]}],
@@ -213,7 +244,7 @@ def test_words_of_the_record_that_look_like_our_own_marks_are_words(begins):
 
 
 def test_markdown_keeps_its_tables_whatever_the_record_says():
-    text = impact.FORMS["markdown"](said())
+    text = impact_forms.FORMS["markdown"](said())
     for line in text.splitlines():
         if line.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", line)) in (3, 4, 5, 7), line
@@ -223,7 +254,7 @@ def test_markdown_keeps_its_tables_whatever_the_record_says():
 
 
 def test_sarif_has_a_place_for_every_result_and_fails_only_on_what_nobody_accepted():
-    log = json.loads(impact.FORMS["sarif"](said()))
+    log = json.loads(impact_forms.FORMS["sarif"](said()))
     (run,) = log["runs"]
     assert log["version"] == "2.1.0"
     places = {
@@ -241,5 +272,5 @@ def test_sarif_has_a_place_for_every_result_and_fails_only_on_what_nobody_accept
     }
     assert all(run["tool"]["driver"]["rules"][row["ruleIndex"]]["id"] == row["ruleId"] for row in run["results"])
     covered = [{**row, "uncovered": 0} for row in said()["rules"]]
-    accepted = json.loads(impact.FORMS["sarif"](said(accepted=["policies.a.limits.small"], rules=covered)))
+    accepted = json.loads(impact_forms.FORMS["sarif"](said(accepted=["policies.a.limits.small"], rules=covered)))
     assert {row["level"] for row in accepted["runs"][0]["results"]} == {"note"}

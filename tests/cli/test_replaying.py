@@ -13,8 +13,10 @@ import pytest
 from magistrate import cli
 from magistrate.cli import replaying, say
 from magistrate.core import canonical
+from magistrate.core.errors import Conflict
 from magistrate.core.replay import Finding
 from magistrate.engine import certifying
+from magistrate.engine import replaying as engine
 from magistrate.keys import pins
 from tests.api import real
 from tests.api.house import ORIGIN, redemption
@@ -155,6 +157,10 @@ def test_without_its_keys_a_copy_is_replayed_but_nothing_is_signed(root, capsys,
         ("replay --verify candidate.tar.gz", say.USAGE, "[input."),
         ("policy diff candidate.tar.gz candidate.tar.gz --format pdf", say.USAGE, "--format"),
         ("policy diff candidate.tar.gz gone.tar.gz", say.USAGE, "[input.file]"),
+        ("policy diff candidate.tar.gz recorded", say.USAGE, "[input.bundle]"),
+        ("replay --format html", say.USAGE, "--bundle"),
+        ("replay --accept a.large", say.USAGE, "--bundle"),
+        ("replay --bundle candidate.tar.gz --format pdf", say.USAGE, "--format"),
     ],
 )
 def test_mistakes(root, capsys, monkeypatch, words, code, error):
@@ -176,6 +182,74 @@ def test_a_loosening_is_exit_5_until_it_is_accepted_by_name(root, capsys, monkey
     code, said = run(capsys, monkeypatch, "policy", "diff", "candidate.tar.gz", real.digest(), "--format", "json")
     assert code == say.DONE
     assert json.loads(said.out)["tightened"] == 1
+
+
+def test_a_replay_of_a_bundle_shows_what_moved_and_signs_what_was_accepted(root, capsys, monkeypatch):
+    pin(root)
+    ask = ("replay", "--bundle", "candidate.tar.gz", "--out", "c.json")
+
+    code, said = run(capsys, monkeypatch, *ask)
+    assert code == say.FAILED
+    assert "asked of B; A is the answers on record" in said.out
+    assert re.search(r"^was deny +1 +0 +0$", said.out, re.MULTILINE), said.out
+    name = re.search(r"--accept (\S+)", said.out)[1]
+    assert f"LOOSENED 1  ← {name}" in said.out
+
+    code, said = run(capsys, monkeypatch, *ask, "--accept", name, "--accept", "something.else")
+    assert code == say.DONE, said.err
+    assert said.out.splitlines()[-1] == "1 loosened, all accepted by name"
+    assert "nothing here is because of something.else" in said.err
+    code, said = run(capsys, monkeypatch, "replay", "--verify", "c.json")
+    assert code == say.DONE
+    assert f"LOOSENED 1; accepted by name: something.else, {name}" in said.out
+    assert said.out.splitlines()[-1] == "LOOSER, AND ACCEPTED"
+
+
+def test_the_impact_of_a_replay_has_every_form_beside_its_certificate(root, capsys, monkeypatch):
+    ask = ("replay", "--bundle", "candidate.tar.gz")
+    _, said = run(capsys, monkeypatch, *ask, "--json")
+    both = json.loads(said.out)
+    assert both["certificate"]["impact"] == [
+        {name: both["impact"][name] for name in ("loosened", "tightened", "other", "uncovered", "accepted")}
+    ]
+    for form, begin in (("markdown", "### "), ("html", "<!doctype html>"), ("sarif", "{")):
+        code, said = run(capsys, monkeypatch, *ask, "--format", form)
+        assert (code, said.out.startswith(begin)) == (say.FAILED, True)
+        assert "DIFFERENT" in said.err
+
+
+def test_the_answers_on_record_are_a_side_of_a_comparison(root, capsys, monkeypatch):
+    code, said = run(capsys, monkeypatch, "policy", "diff", "recorded", "candidate.tar.gz", "--json")
+    alone = json.loads(said.out)
+    assert (code, alone["was"], alone["loosened"]) == (say.FAILED, "recorded", 1)
+    code, said = run(capsys, monkeypatch, "policy", "diff", real.digest(), "candidate.tar.gz", "--format", "json")
+    assert json.loads(said.out) | {"was": ""} == alone | {"was": ""}
+
+
+def test_what_moved_before_a_replay_was_broken_off_is_not_made_up(root, capsys, monkeypatch):
+    monkeypatch.setattr(engine, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "TELL_SECONDS", 0.0)
+    ask = ("replay", "--bundle", "candidate.tar.gz", "--resume", "replay.state")
+    code, said = run(capsys, monkeypatch, *ask[:3], "--json")
+    at = json.loads(said.out)["certificate"]["range"]["end"]
+
+    def stop():
+        def tell(progress):
+            if progress.entry == at:
+                raise Conflict("test.stopped", "stopped")
+
+        return tell
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(replaying, "watcher", stop)
+        code, _ = run(capsys, monkeypatch, *ask)
+        assert code == say.CONFLICT
+    code, said = run(capsys, monkeypatch, *ask, "--json", "--accept", "nothing.at.all")
+
+    assert code == say.FAILED
+    both = json.loads(said.out)
+    assert (both["impact"], both["certificate"]["impact"], both["certificate"]["counts"]["different"]) == (None, [], 1)
+    assert "not known what moved" in said.err
 
 
 def test_a_certificate_and_its_findings_never_move_the_cursor(root, capsys, monkeypatch):
@@ -241,7 +315,7 @@ def examples():
 def test_the_auditors_page_runs(root, capsys, monkeypatch):
     pin(root)
     found = examples()
-    assert len(found) == 10
+    assert len(found) == 13
     for words in found:
         candidate = "candidate.tar.gz" in words
         said = [real.digest() if word == "DIGEST" else word for word in words]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from magistrate.core import canonical, replay
 from magistrate.core.entry import Entry, make
 from magistrate.core.errors import Absent, Forged, Malformed
+from magistrate.core.recorded import recorded
 from magistrate.core.signature import admit, signer_from_seed
 
 ROW = {
@@ -40,24 +41,24 @@ def entry(body, **more):
 
 
 def test_a_question_is_read_with_its_own_bytes():
-    (row,) = replay.recorded(entry({"asked": [ROW], "round": 1}))
-    assert (row.entry, row.place, row.document, row.pointer) == (5, 0, "decision", "/asked/0")
+    (row,) = recorded(entry({"asked": [ROW], "round": 1}))
+    assert (row.index, row.place, row.document, row.pointer) == (5, 0, "decision", "/asked/0")
     assert row.raw == canonical.canonical(ROW["question"])
-    assert replay.recorded(entry({"reason": "x"})) == replay.recorded(entry({"asked": []})) == []
+    assert recorded(entry({"reason": "x"})) == recorded(entry({"asked": []})) == []
 
 
 def test_bytes_that_are_not_the_usual_ones_are_read_with_care():
     spaced = json.dumps({"asked": [{**ROW, "question": {"\U0001f600": 1, "\ufb33": 2.0}}]}).encode()
-    (row,) = replay.recorded(entry(spaced))
+    (row,) = recorded(entry(spaced))
     assert row.raw == canonical.canonical(row.question)
     with pytest.raises(Malformed, match="duplicate_key"):
-        replay.recorded(entry(b'{"asked":[],"asked":[]}'))
+        recorded(entry(b'{"asked":[],"asked":[]}'))
 
 
 def test_an_erased_body_has_no_questions_to_show():
     made = entry({"asked": [ROW]})
     with pytest.raises(Absent):
-        replay.recorded(Entry(5, made.leaf, made.header, None, None))
+        recorded(Entry(5, made.leaf, made.header, None, None))
 
 
 @pytest.mark.parametrize(
@@ -78,11 +79,11 @@ def test_a_question_of_another_shape_is_refused_and_said_where(change):
     row = copy.deepcopy(ROW)
     change(row)
     with pytest.raises(Malformed) as no:
-        replay.recorded(entry({"asked": [ROW, row]}))
+        recorded(entry({"asked": [ROW, row]}))
     assert no.value.code == "replay.unreadable"
     assert no.value.pointer.startswith("/asked/1")
     with pytest.raises(Malformed):
-        replay.recorded(entry({"asked": {}}))
+        recorded(entry({"asked": {}}))
 
 
 values = st.recursive(
@@ -144,6 +145,7 @@ SAID = {
     "checked": ["ledger"],
     "counts": {"entries": 9, "questions": 3, "identical": 3, "different": 0, "findings": {}},
     "first_difference": replay.first_of(None),
+    "impact": [],
     "started": "2026-03-25T14:00:00Z",
     "ended": "2026-03-25T14:00:01Z",
 }
@@ -182,6 +184,27 @@ def test_one_changed_byte_anywhere_is_no_certificate():
 def test_nothing_but_all_identical_is_clean(counts):
     raw = certificate(counts={**SAID["counts"], **counts}, first_difference=FIRST)
     assert not replay.read(raw).clean
+
+
+MOVED = {"loosened": 1, "tightened": 1, "other": 0, "uncovered": 0, "accepted": ["a.large"]}
+OTHER = {"different": 2, "identical": 1, "findings": {"replay.answer_differs": 2}}
+
+
+@pytest.mark.parametrize(
+    ("counts", "impact", "well"),
+    [
+        ({}, [], True),
+        (OTHER, [MOVED], True),
+        (OTHER, [], False),
+        (OTHER, [{**MOVED, "uncovered": 1}], False),
+        ({**OTHER, "findings": {"replay.answer_differs": 2, "replay.unpinned": 1}}, [MOVED], False),
+        ({**OTHER, "identical": 0}, [MOVED], False),
+        ({"questions": 0, "identical": 0}, [MOVED], False),
+    ],
+)
+def test_another_bundle_passes_if_it_answered_all_and_loosened_nothing_that_was_not_accepted(counts, impact, well):
+    said = replay.read(certificate(bundle="b", counts={**SAID["counts"], **counts}, impact=impact))
+    assert said.passes == well
 
 
 @pytest.mark.parametrize("field", sorted({*SAID, "type", "key_id", "signature"}))

@@ -1,5 +1,7 @@
 """Who is responsible for a changed answer, and what covers it."""
 
+import pytest
+
 from magistrate.core.responsible import UNEXPLAINED, Cause, Changed, causes, changed_data, covered
 
 SMALL = Changed("policies.a.limits.small", "/policies/a/limits/small", "5", "10")
@@ -30,6 +32,29 @@ def test_else_a_rule_that_speaks_now():
 def test_else_the_data_a_field_is_called_by():
     assert [c.code for c in found(answer("a.any"), answer("a.any"), [SMALL, TTL], ["/terms/warrant/ttl"])] == [TTL.name]
     assert [c.code for c in found(answer("a.any"), answer("a.any"), [SMALL, TTL])] == [SMALL.name, TTL.name]
+
+
+def changed(pointer):
+    return Changed(pointer.strip("/").replace("/", "."), pointer, "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("near", "far"),
+    [
+        ("/tiers/low/rank", "/tiers/high/rank"),
+        ("/catalogue/actions/a.do/uses", "/catalogue/actions/a.undo/uses"),
+        ("/catalogue/installation/environment", "/catalogue/targets/t/environment"),
+        ("/magistrate/defaults/x", "/magistrates/defaults/x"),
+        ("/counters/c/window", "/schedules/c/window"),
+        ("/policies/a/limits/small", "/policies/b/limits/small"),
+    ],
+)
+def test_else_the_data_of_what_the_answers_are_about(near, far):
+    said = answer("a.any")
+    (cause,) = found(said, said, [changed(far), changed(near)], action="a.do")
+    assert cause.code == changed(near).name
+    (cause,) = found(said, said, [changed(far)], action="a.do")
+    assert cause.code == UNEXPLAINED
 
 
 def test_else_nobody_knows_and_that_can_be_accepted_too():

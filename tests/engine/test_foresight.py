@@ -2,14 +2,17 @@
 
 import asyncio
 import threading
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 
 from magistrate.api import intents
 from magistrate.core.errors import Unavailable
+from magistrate.core.responsible import Cause
 from magistrate.engine import foresight
 from magistrate.engine.foresight import Foresight
+from magistrate.engine.tally import Impact
 from tests.engine.test_activation import bundles, numbered, propose, taken  # noqa: F401 - a fixture among them
 from tests.support import world as worlds
 from tests.support.world import refund
@@ -47,6 +50,17 @@ async def test_a_slow_bundle_is_left_and_the_next_one_gets_its_turn(world, tmp_p
     assert seen.begin(mine) is stuck  # nor does it take its turn again
     assert seen.told(mine, world.row("bundles", mine).data) == {"state": "failed"}
     assert seen.told(other, world.row("bundles", other).data)["state"] == "known"
+
+
+@pytest.mark.parametrize(
+    ("by", "against", "left"), [("ben", "in force", 0), ("ben", "another", 2), ("ann", "in force", 2)]
+)
+def test_an_acceptance_counts_against_the_bundle_it_was_given_for_and_not_from_the_author(by, against, left):
+    found = Impact("in force", "next", loosened=Counter({(Cause("a.large", "", ("a.large",)),): 2}))
+    given = {"by": by, "against": against, "codes": ["a.large"], "reason": ""}
+    seen = Foresight(SimpleNamespace(active=lambda: "in force"), None)
+
+    assert seen.shown(found, {"author": "ann", "accepted": [given]})["uncovered"] == left
 
 
 async def test_what_stands_before_an_approver_is_read_beside_the_requests(world, bundles):  # noqa: F811

@@ -6,13 +6,20 @@ import sqlite3
 import pytest_asyncio
 
 from magistrate.core import canonical
+from magistrate.core.looseness import RECORDED
 from magistrate.core.merkle import leaf_hash
-from magistrate.engine import certifying, impact
+from magistrate.engine import certifying, impact, replaying
 from magistrate.engine.replaying import Order
+from magistrate.policy import batches
 from magistrate.policy.bundle import Bundle
 from magistrate.store.reads import Reader
 from tests.support import world as worlds
 from tests.support.world import DEPLOY, RESTART, refund
+
+LATE = """
+
+decision := "late" if count([1 | some i in numbers.range(1, 30000); some j in numbers.range(1, 30000); i < j + input.now.unix]) == 0
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -101,7 +108,22 @@ async def test_beside_recorded_answers_nothing_else_is_asked(lived, tmp_path):
     both = await impact.impact(record(root), raised, was=active(root))
     alone = await impact.impact(record(root), raised)
     assert alone.plain() | {"was": ""} == both.plain() | {"was": ""}
-    assert alone.was == impact.RECORDED
+    assert alone.was == RECORDED
+
+
+async def test_a_replay_of_a_candidate_counts_the_same_beside_its_certificate(lived, tmp_path):
+    root, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    large = worlds.code("refunds.large")
+
+    found = await replaying.replay(record(root), Order(candidate=raised))
+    accepted = await replaying.replay(record(root), Order(candidate=raised, accepted=(large,)))
+
+    assert found.impact.plain() == (await impact.impact(record(root), raised)).plain()
+    (moved,) = found.said["impact"]
+    assert moved["loosened"] == moved["uncovered"] == found.impact.tally.loosened > 0
+    assert accepted.said["impact"] == [{**moved, "uncovered": 0, "accepted": [large]}]
+    assert (await replaying.replay(record(root), Order())).said["impact"] == []
 
 
 async def test_a_tier_that_asks_for_fewer_people_is_looser_and_its_data_is_responsible(lived, tmp_path):
@@ -160,6 +182,22 @@ async def test_a_changed_entry_is_not_compared_and_that_is_counted(lived, tmp_pa
     found = (await impact.impact(record(tmp_path / "world"), raised, was=active(kept))).plain()
     assert found["loosened"] == 0
     assert found["unread"] == found["skipped"]["changed"] == len(loosened)
+    again = await replaying.replay(record(tmp_path / "world"), Order(candidate=raised))
+    assert again.impact.plain()["skipped"] == found["skipped"]
+    assert not again.passes
+
+
+async def test_what_was_erased_is_counted_beside_a_certificate_and_is_not_unread(lived, tmp_path):
+    kept, small, _ = lived
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    worlds.image(kept, tmp_path / "world")
+    conn = sqlite3.connect(tmp_path / "world" / "data" / "ledger.db", isolation_level=None)
+    for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        conn.execute(f"DROP TRIGGER {name}")
+    conn.execute("DELETE FROM bodies WHERE seq = (SELECT max(seq) FROM entries WHERE kind = 'decision')")
+    conn.close()
+    found = (await replaying.replay(record(tmp_path / "world"), Order(candidate=raised))).impact
+    assert (found.skipped, found.unread) == ({"erased": 1}, 0)
 
 
 async def test_entries_that_were_written_anew_are_not_compared_as_if_they_were_the_record(lived, tmp_path):
@@ -175,6 +213,28 @@ async def test_entries_that_were_written_anew_are_not_compared_as_if_they_were_t
     conn.close()
     found = (await impact.impact(record(tmp_path / "world"), raised, was=active(kept))).plain()
     assert found["unread"] > 0
+
+
+async def test_a_bundle_that_answers_nothing_in_time_is_its_own_finding_and_passes_nothing(
+    lived, tmp_path, monkeypatch
+):
+    root, *_ = lived
+    monkeypatch.setattr(batches, "SECONDS", 1.0)
+
+    def late(folder):
+        path = folder / "magistrate" / "decision" / "decision.rego"
+        path.write_text(path.read_text() + LATE)
+
+    bundle = built(tmp_path, "late", late)
+
+    found = await replaying.replay(record(root), Order(candidate=bundle))
+    beside = await impact.impact(record(root), bundle)
+
+    counts = found.said["counts"]["findings"]
+    assert counts["replay.no_answer"] in (batches.GIVE_UP, batches.GIVE_UP + 1)  # two are on their way at once
+    assert counts["replay.slow"] == found.impact.skipped["slow"] > counts["replay.no_answer"]
+    assert not found.passes
+    assert beside.unread == beside.skipped["slow"] > beside.silent > 0  # those that were asked: no answer is a denial
 
 
 async def test_the_summary_stays_small(lived, tmp_path):

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 import pytest_asyncio
 
-from magistrate.core import canonical
+from magistrate.core import canonical, checkpoint
 from magistrate.core.entry import body_commit
 from magistrate.core.errors import Broken, Conflict, Forged, MagistrateError, Malformed
 from magistrate.core.merkle import Frontier, leaf_hash
@@ -163,6 +163,15 @@ async def test_a_missing_bundle_is_a_finding(root):
     assert "replay.bundle_missing" in found.said["counts"]["findings"]
     assert found.said["counts"]["identical"] == 0
     assert not found.clean
+
+
+async def test_of_many_findings_some_are_told_and_all_are_counted(root):
+    for path in (root / "data" / "bundles").glob("*.tar.gz"):
+        path.unlink()
+    found = await replay(root)
+    counts = found.said["counts"]
+    assert counts["findings"] == {"replay.bundle_missing": counts["questions"]}
+    assert len(found.findings) == replaying.KEPT < counts["questions"]
 
 
 async def test_a_changed_bundle_file_and_changed_data_in_it_are_two_findings(root, monkeypatch):
@@ -578,6 +587,79 @@ async def test_what_was_broken_off_is_taken_up_and_comes_to_the_same(root, tmp_p
     assert not state.exists()
 
 
+async def broken_off(root, state, monkeypatch, at=30):
+    """A genuine state file over about the first entries."""
+
+    def stop(progress):
+        if progress.entry > at:
+            raise RuntimeError
+
+    with monkeypatch.context() as soon:
+        soon.setattr(replaying, "SAVE_SECONDS", 0.0)
+        soon.setattr(replaying, "TELL_SECONDS", 0.0)
+        with pytest.raises(RuntimeError):
+            await replay(root, resume=state, tell=stop)
+    return state.read_bytes()
+
+
+async def test_an_older_state_file_put_back_comes_to_the_same(root, tmp_path, monkeypatch):
+    whole = (await replay(root)).said
+    state = tmp_path / "state.json"
+    older = await broken_off(root, state, monkeypatch, at=10)
+    assert await broken_off(root, state, monkeypatch) != older
+    state.write_bytes(older)
+
+    found = (await replay(root, resume=state)).said
+
+    same = ("range", "tree", "counts", "first_difference", "bundle", "opa")
+    assert {name: found[name] for name in same} == {name: whole[name] for name in same}
+
+
+async def test_a_state_file_of_another_history_with_the_same_beginning_is_refused(root, tmp_path, monkeypatch):
+    """Both histories are signed by the installation: a ledger that was put back and went on another way."""
+    state = tmp_path / "state.json"
+    seq, _, _, said = decided(root, "allow")
+    await broken_off(root, state, monkeypatch, at=seq + 2)
+    del said["asked"]
+    rebuilt(root, {seq: canonical.canonical(said)})
+    key = certifying.files.load(root / "data" / "keys", "checkpoint", certifying.kek_of(root / "data", root / "state"))
+    conn = ledger(root)
+    for size, note in conn.execute("SELECT size, note FROM checkpoints").fetchall():
+        point = checkpoint.read(note.rpartition("\n\n")[0] + "\n")
+        fresh = checkpoint.signed(point, key.signer)
+        conn.execute("UPDATE checkpoints SET note = ? WHERE size = ?", (fresh, size))
+    conn.close()
+    assert (await replay(root)).clean
+
+    with pytest.raises(Conflict, match=r"replay\.resume"):
+        await replay(root, resume=state)
+
+
+async def test_an_entry_written_anew_is_not_forgotten_by_taking_up(root, tmp_path, monkeypatch):
+    """The tree tells it at the end alone, and what was read before the break is not read again."""
+    seq, header, salt, said = decided(root, "allow")
+    body = canonical.canonical({**said, "asked": []})
+    fresh = recommitted(header, salt, body)
+    conn = ledger(root)
+    conn.execute("UPDATE entries SET header = ?, leaf = ? WHERE seq = ?", (fresh, leaf_hash(fresh), seq))
+    conn.execute("UPDATE bodies SET body = ? WHERE seq = ?", (body, seq))
+    conn.close()
+    state = tmp_path / "state.json"
+    await broken_off(root, state, monkeypatch, at=seq + 2)
+
+    with pytest.raises(Conflict, match=r"replay\.resume"):
+        await replay(root, resume=state)
+
+
+async def test_a_state_file_of_another_first_entry_is_refused(root, tmp_path):
+    head = replaying.head_of(record(root).ledger, record(root).trust)
+    state = tmp_path / "state.json"
+    later = finished(root, head.size).model_copy(update={"first": 5})
+    StateFile(state, record(root).seal).save(later)
+    with pytest.raises(Conflict, match=r"replay\.resume"):
+        await replay(root, resume=state)
+
+
 @pytest.mark.parametrize("order", [Order(limit=3), Order(since=worlds.NOON), Order(zone="Asia/Tokyo")])
 async def test_a_state_file_about_something_else_is_refused(root, tmp_path, monkeypatch, order):
     state = tmp_path / "state.json"
@@ -608,9 +690,10 @@ def finished(root, size):
     """A state that says everything was asked, and was the same."""
     head = replaying.head_of(record(root).ledger, record(root).trust)
     counts = {"entries": size, "questions": 99, "identical": 99, "different": 0, "findings": {}}
-    rest = {"kept": (), "first": (), "started": "2026-01-01T00:00:00Z"}
+    rest = {"kept": (), "lowest": (), "started": "2026-01-01T00:00:00Z"}
     order = Order().plain(worlds.binary())
-    return State(v=1, genesis=head.genesis, order=order, end=size, next=size, **counts, **rest)
+    span = {"first": 0, "end": size, "next": size}
+    return State(v=2, genesis=head.genesis, root=head.root, order=order, **span, **counts, **rest)
 
 
 async def test_a_state_file_that_this_installation_did_not_write_is_refused(root, tmp_path):

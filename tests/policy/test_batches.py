@@ -166,7 +166,6 @@ decision := {"slow": _slow} if input.kind == "slow"
 @pytest_asyncio.fixture(loop_scope="module")
 async def slow(binary, monkeypatch):
     monkeypatch.setattr(batches, "SECONDS", 1.0)
-    monkeypatch.setattr(batches, "TRIES", 1)
     made = Bundle.read(trees.packed({**FILES, "/magistrate/decision/decision.rego": (DECISION + SLOW).encode()}))
     many = Batches(binary, made, opas=1)
     await many.start()
@@ -182,6 +181,35 @@ async def test_a_bundle_that_is_always_late_is_asked_no_more(slow):
     codes = [said.code for said in await slow.ask([LATE] * 8)]
     assert codes == ["opa.timeout"] * batches.GIVE_UP + ["opa.given_up"] * (8 - batches.GIVE_UP)
     assert [said.code for said in await slow.ask([WELL] * 2)] == ["opa.given_up"] * 2
+
+
+async def test_a_document_that_is_always_late_is_given_up_and_the_others_are_asked(slow):
+    other = ("access", canonical.canonical({"times": [0, 1], "zone": "UTC"}))
+    late = await slow.ask([LATE, other] * 5)
+    assert [said.code for said in late[::2]] == ["opa.timeout"] * batches.GIVE_UP + ["opa.given_up"] * 2
+    assert len({json.dumps(said) for said in late[1::2]}) == 1
+    assert (await slow.ask([WELL, other, LATE, other]))[1::2] == [late[1]] * 2
+
+
+async def test_a_bundle_that_is_always_late_is_left_after_one_batch_and_a_few_questions(slow, monkeypatch):
+    """Each waits as long as it may: halving the batch first would wait again at every step, and so would trying again."""
+    asked = []
+    ask, ask_many = batches.ReplaySidecar.ask, batches.ReplaySidecar.ask_many
+
+    def alone(self, *one):
+        asked.append(1)
+        return ask(self, *one)
+
+    def together(self, questions):
+        asked.append(len(questions))
+        return ask_many(self, questions)
+
+    monkeypatch.setattr(batches.ReplaySidecar, "ask", alone)
+    monkeypatch.setattr(batches.ReplaySidecar, "ask_many", together)
+
+    await slow.ask([LATE] * batches.MOST)
+
+    assert asked == [batches.MOST, *[1] * batches.GIVE_UP]
 
 
 async def test_a_bundle_that_is_late_now_and_then_is_not_given_up(slow):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from magistrate.cli import places, say
+from magistrate.cli import impact_forms, places, say
 from magistrate.cli.me import Json, Reason, me, read_file, read_object
 from magistrate.cli.people import administer
 from magistrate.cli.service import find_opa
@@ -19,8 +18,6 @@ from magistrate.client import Client
 from magistrate.core.errors import Malformed
 from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.values import DIGEST
-
-EXAMPLES = 5
 
 
 def activate(
@@ -125,28 +122,15 @@ def tell(about: dict[str, Any]) -> None:
 
 def tell_impact(said: dict[str, Any]) -> None:
     """Which past decisions would have gone otherwise, by rule and line."""
-    say.words(f"of the {said['questions']} newest questions, {said['same']} would be answered the same")
+    for line in impact_forms.lines(said):
+        say.words(f"  {line}")
     for way in ("loosened", "tightened"):
         if said[way]:
             say.words(f"  {say.loud(way) if way == 'loosened' else way} {said[way]}")
-    for line in _moved(said):
-        say.words(f"    {say.visible(line)}")
     if said["unread"]:
         say.words(f"  {say.loud('not compared, changed or not to be read')}: {int(said['unread'])}")
     if said["uncovered"]:
         say.words(f"  {say.loud('not accepted by name, but by its author at most')}: {said['uncovered']}")
-
-
-def _moved(said: dict[str, Any]) -> Iterator[str]:
-    """What moved, and by which rule and data: in a bundle's and a record's own words."""
-    for row in said["rules"]:
-        counts = ", ".join(f"{row[way]} {way}" for way in ("loosened", "tightened", "other") if row[way])
-        yield f"{row['code']} {row['now_at'] or row['was_at']}: {counts}  {row['title']}"
-    for row in said["data"]:
-        yield f"{row['name']}: {row['was']} → {row['now']}"
-    for row in said["examples"][:EXAMPLES]:
-        what = f"{row['agent']} {row['action']}: {row['was']} → {row['now']}"
-        yield f"{row['direction']} {row['intent_id'] or row['entry']} {what}"
 
 
 def recover(

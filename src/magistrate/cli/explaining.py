@@ -78,8 +78,8 @@ def explain(
         shown = {"entry": recorded.plain(), "overruled": thaw(recorded.overruled), **told.plain(), "trace": lines}
         say.data({**shown, "question": question, "answer": answer}, as_json=True)
         return
-    if recorded.opa.get("sha256") != f"sha256:{opa.sha256}":
-        say.words(f"recorded with OPA {recorded.opa.get('version')}, explained with another build, {opa.version}")
+    if recorded.sha256 != f"sha256:{opa.sha256}":
+        say.words(f"recorded with OPA {recorded.version}, explained with another build, {opa.version}")
     for line in _page(recorded, bundle, told):
         typer.echo(say.visible(line))
     if lines:
@@ -91,10 +91,11 @@ def explain(
 
 
 def _offline(data: Path, said: str, document: str, round_: int, asking: int, opa: Binary) -> tuple[Recorded, Bundle]:
-    from magistrate.engine import recorded
+    from magistrate.engine import named
+    from magistrate.policy.archive import Archive
 
-    found = pick(recorded.entries(data, said), document=document, round_=round_, asking=asking)
-    return found, recorded.bundle(data, found.bundle, opa)
+    found = pick(named.entries(data, said), document=document, round_=round_, asking=asking)
+    return found, Archive(data / "bundles", opa).load(found.bundle)
 
 
 def _online(said: str, document: str, round_: int, asking: int) -> tuple[Recorded, Bundle]:
@@ -134,9 +135,8 @@ def _write(opa: Binary, recorded: Recorded, told: Explanation, as_input: str, as
     if as_input:
         _put(as_input, json.dumps(thaw(recorded.question), indent=2, sort_keys=True) + "\n")
     if as_test:
-        at = (
-            f"{recorded.document} entry {recorded.index} of {recorded.subject}, {recorded.at}\nbundle {recorded.bundle}"
-        )
+        entry = recorded.entry
+        at = f"{recorded.document} entry {entry.index} of {entry.subject}, {entry.head.at}\nbundle {recorded.bundle}"
         text = tests.as_test(
             opa,
             name=f"{recorded.leaf.removeprefix('sha256:')[:12]} {told.state.outcome}",
@@ -183,17 +183,17 @@ def _page(recorded: Recorded, bundle: Bundle, told: Explanation) -> Iterator[str
 
 def _head(recorded: Recorded, bundle: Bundle, told: Explanation) -> Iterator[str]:
     question = recorded.question
-    yield f"{recorded.subject}  {recorded.document}: {told.state.outcome}" + _tier(told.state.tier)
+    yield f"{recorded.entry.subject}  {recorded.document}: {told.state.outcome}" + _tier(told.state.tier)
     intent = question.get("intent", {})
     if intent:
         by = intent.get("proposer", {})
         yield f"  {intent.get('action')} {intent.get('target')} by {by.get('type')} {by.get('id')}"
     if actor := _actor(recorded):
         yield f"  {actor}"
-    yield f"  entry {recorded.index}, {recorded.at}, asking {recorded.number} of {recorded.of}" + (
+    yield f"  entry {recorded.index}, {recorded.entry.head.at}, asking {recorded.number} of {recorded.of}" + (
         f", round {question['round']}" if "round" in question else ""
     )
-    yield f"  bundle {recorded.bundle}, sequence {bundle.sequence}, OPA {recorded.opa.get('version')}"
+    yield f"  bundle {recorded.bundle}, sequence {bundle.sequence}, OPA {recorded.version}"
     for approval in question.get("approvals", ()):
         yield f"  {approval['verdict']} by {approval['operator']} ({', '.join(approval['roles'])})"
     if recorded.document == "decision":

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
 from magistrate.cli import say
+from magistrate.core.looseness import RECORDED
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fbfaf7; --ink: #1c1b19; --faint: #6a665e; --line: #d9d4c9; --card: #fff;
+  --edge: #0004;
   --loose: 178 58 24; --tight: 32 98 142; }
 @media (prefers-color-scheme: dark) { :root { --ground: #16171a; --ink: #ece9e2; --faint: #a29d92; --line: #3a3b40;
-  --card: #1e2024; --loose: 255 137 92; --tight: 118 184 230; } }
+  --card: #1e2024; --edge: #fff6; --loose: 255 137 92; --tight: 118 184 230; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1rem 4rem; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
@@ -28,8 +30,12 @@ table code { overflow-wrap: break-word; }
 .totals li { flex: 1 1 8rem; background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
   padding: .55rem .8rem; }
 .totals b { display: block; font-size: 1.5rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.totals .loosened { border: 3px solid rgb(var(--loose)); } .totals .tightened { border-style: dashed; }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; background: var(--card); }
+.totals .loosened { border: 3px solid rgb(var(--loose)); } .totals .tightened { border: 1px dashed rgb(var(--tight)); }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; background:
+  linear-gradient(90deg, var(--card) 40%, transparent) 0 0 / 3rem 100% no-repeat local,
+  linear-gradient(270deg, var(--card) 40%, transparent) 100% 0 / 3rem 100% no-repeat local,
+  linear-gradient(90deg, var(--edge), transparent) 0 0 / 1rem 100% no-repeat scroll,
+  linear-gradient(270deg, var(--edge), transparent) 100% 0 / 1rem 100% no-repeat scroll, var(--card); }
 .scroll:focus-visible { outline: 3px solid rgb(var(--tight)); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { padding: .45rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -45,7 +51,14 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowra
 .cell.other, .none { color: var(--faint); }
 .tag { white-space: nowrap; } .tag.loosened { font-weight: 700; }
 @media (max-width: 40rem) { body { padding: 1rem .75rem 3rem; } th, td { padding: .4rem .5rem; }
-  .heat thead th, .heat td { min-width: 6.25rem; } .heat th[scope=row] { max-width: 9rem; } }
+  td, td code, th[scope=row] { overflow-wrap: anywhere; } .cell { white-space: normal; }
+  .stack, .stack tbody, .stack tr, .stack th[scope=row] { display: block; }
+  .stack thead, .stack td.blank { display: none; }
+  .stack td { display: grid; grid-template-columns: 6.5rem 1fr; gap: .5rem; border: 0; padding: .2rem .6rem; }
+  .stack td::before { content: attr(data-head); color: var(--faint); }
+  .stack tr { border-bottom: 1px solid var(--line); padding: .35rem 0; } .stack tr:last-child { border-bottom: 0; }
+  .stack td > div { min-width: 0; } .heat.stack th[scope=row] { position: static; border: 0; padding: .2rem .6rem; }
+  .heat.stack th[scope=row] { max-width: none; } .heat.stack td { align-items: center; } }
 @media print { .scroll { overflow: visible; } }
 """
 _JOINTS = re.compile(r"([./_](?=\w))")
@@ -77,7 +90,7 @@ def page(said: dict[str, Any]) -> str:
 
 def _head(said: dict[str, Any]) -> Iterator[str]:
     bad = said["uncovered"] or said["unread"]
-    loose = f"{said['uncovered']} decisions would be looser, and nobody accepted that"
+    loose = f"{_answers(said['uncovered'])} would be looser, and nobody accepted that"
     verdict = loose if said["uncovered"] else _calm(said)
     if said["unread"]:
         verdict = (
@@ -85,9 +98,8 @@ def _head(said: dict[str, Any]) -> Iterator[str]:
         )
     yield "<header><h1>What this bundle would have changed</h1>"
     yield f'<p class="verdict{" bad" if bad else ""}"><strong>{_text(verdict)}</strong></p>'
-    yield f"<p class=faint>{said['questions']} recorded questions, asked of both bundles; "
-    yield f"{said['reproduced']} answers of the first are those on record.</p>"
-    yield f"<p class=faint>from <code>{_text(said['was'])}</code><br>to <code>{_text(said['now'])}</code></p>"
+    yield f"<p class=faint>{said['questions']} recorded questions, asked of {_asked(said)}.</p>"
+    yield f"<p class=faint>from {_side(said['was'])}<br>to {_side(said['now'])}</p>"
     if said["accepted"]:
         yield f"<p>Accepted by name: {', '.join(f'<code>{_text(name)}</code>' for name in said['accepted'])}</p>"
     yield "</header><ul class=totals>"
@@ -97,10 +109,24 @@ def _head(said: dict[str, Any]) -> Iterator[str]:
     yield f"<li><b>{said['same']}</b>the same<li><b>{said['no_answer']}</b>without an answer now</ul>"
 
 
+def _asked(said: dict[str, Any]) -> str:
+    if said["was"] == RECORDED:
+        return "the bundle; its answers stand beside those on record"
+    return f"both bundles; {said['reproduced']} answers of the first are those on record"
+
+
+def _side(name: str) -> str:
+    return "the answers on record" if name == RECORDED else _code(name)
+
+
 def _calm(said: dict[str, Any]) -> str:
-    return (
-        f"{said['loosened']} decisions would be looser, all accepted by name" if said["loosened"] else "Nothing looser"
-    )
+    if not said["loosened"]:
+        return "Nothing looser"
+    return f"{_answers(said['loosened'])} would be looser, accepted by name"
+
+
+def _answers(count: int) -> str:
+    return f"{count} answer{'' if count == 1 else 's'}"
 
 
 def _heat(said: dict[str, Any]) -> Iterator[str]:
@@ -113,11 +139,11 @@ def _heat(said: dict[str, Any]) -> Iterator[str]:
     most = max(row[way] for row in cells.values() for way in ("loosened", "tightened", "other")) or 1
     title = "Impact by action and transition"
     yield f"<h2>{title}</h2>"
-    yield f'<div class="scroll" role="region" aria-label="{title}" tabindex="0"><table class=heat>'
+    yield f'<div class="scroll" role="region" aria-label="{title}" tabindex="0"><table class="heat stack">'
     heads = "".join(f"<th scope=col>{_text(was)} → {_text(now)}" for was, now in moves)
     yield f"<thead><tr><th scope=col>action{heads}</thead><tbody>"
     for action in actions:
-        row = "".join(f"<td>{_cell(cells.get((action, *move)), most)}" for move in moves)
+        row = "".join(_move(move, cells.get((action, *move)), most) for move in moves)
         yield f"<tr><th scope=row>{_text(action) or '(none)'}{row}"
     yield "</tbody></table></div>"
 
@@ -131,14 +157,16 @@ def _looser(
     )
 
 
-def _cell(row: dict[str, Any] | None, most: int) -> str:
+def _move(move: tuple[str, str], row: dict[str, Any] | None, most: int) -> str:
+    """What became of one action in one transition."""
     if row is None:
-        return '<span class=none aria-label="none">·</span>'
-    return "".join(
-        f'<span class="cell {way}" style="--heat: {0.12 + 0.5 * row[way] / most:.2f}">{shape} {row[way]} {way}</span>'
+        return '<td class=blank><span class=none aria-label="none">·</span>'
+    cells = "".join(
+        f'<span class="cell {way}" style="--heat: {0.12 + 0.38 * row[way] / most:.2f}">{shape} {row[way]} {way}</span>'
         for way, shape in _SHAPES.items()
         if row[way]
     )
+    return f'<td data-head="{escape(say.visible(" → ".join(move)))}"><div>{cells}</div>'
 
 
 def _rules(said: dict[str, Any]) -> Iterator[str]:
@@ -185,19 +213,27 @@ def _examples(said: dict[str, Any]) -> Iterator[str]:
         )
         for row in said["examples"]
     )
-    yield from _table("Examples to open", ("", "intent", "agent", "action", "was → now", "because"), rows)
+    yield from _table("Examples to open", ("impact", "intent", "agent", "action", "was → now", "because"), rows)
 
 
-def _table(title: str, heads: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+def _table(title: str, heads: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     listed = list(rows)
     if not listed:
         return
     yield f"<h2>{title}</h2>"
-    yield f'<div class="scroll" role="region" aria-label="{title}" tabindex="0"><table><thead><tr>'
+    yield f'<div class="scroll" role="region" aria-label="{title}" tabindex="0"><table{_narrow(heads)}><thead><tr>'
     yield "".join(f"<th scope=col>{head}" for head in heads) + "</thead><tbody>"
     for row in listed:
-        yield "<tr>" + "".join(f"<td>{cell}" for cell in row)
+        yield "<tr>" + "".join(
+            f'<td data-head="{head}"><div>{cell}</div>' if cell else "<td class=blank>"
+            for head, cell in zip(heads, row, strict=True)
+        )
     yield "</tbody></table></div>"
+
+
+def _narrow(heads: Sequence[str]) -> str:
+    """Where a phone has no room for the columns, each row is a card: nothing lies outside of what one sees."""
+    return " class=stack" if len(heads) > 2 else ""
 
 
 def _counts(row: dict[str, Any]) -> str:

@@ -14,11 +14,12 @@ from typing import Annotated, Any
 import typer
 
 from magistrate.cli import places, say
+from magistrate.cli.impact_forms import counts, form_of
 from magistrate.cli.me import Json, read_file
 from magistrate.cli.service import find_opa
 from magistrate.core import canonical
 from magistrate.core.errors import Absent, MagistrateError, Malformed
-from magistrate.core.replay import FINDINGS, Finding
+from magistrate.core.replay import FINDINGS, Finding, clean, passes
 from magistrate.core.values import moment, unix
 from magistrate.policy.archive import Archive
 from magistrate.policy.binary import Binary, other
@@ -30,6 +31,10 @@ Until = Annotated[str, typer.Option(help="Up to this time, in the same forms.")]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many questions; 0 for all.")]
 Data = Annotated[Path | None, typer.Option(help="The data folder.")]
 Pins = Annotated[Path | None, typer.Option("--keys", help="The folder of pinned keys; your own when left out.")]
+Form = Annotated[str, typer.Option("--format", help="text, json, markdown, sarif or html.")]
+Accept = Annotated[
+    list[str] | None, typer.Option(help="A reason code or changed limit whose loosening is meant; again for each.")
+]
 _AGO = re.compile(r"([1-9][0-9]{0,6})([dhm])")
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60}
 
@@ -48,11 +53,16 @@ def replay(
     zone: Annotated[str, typer.Option("--tz", help="Give OPA this time zone, and no zone database.")] = "",
     opa: Annotated[str, typer.Option(help="Ask this other OPA (path, or version kept) before you upgrade.")] = "",
     keys: Pins = None,
+    form: Form = "text",
+    accept: Accept = None,
     as_json: Json = False,
 ) -> None:
     """Ask every recorded question again; each answer must be the same bytes. Reads only; signs a certificate.
 
     Exit 0: all identical. 5: something is not, or could not be asked, or the certificate does not stand.
+
+    With `--bundle` it tells what got looser and what tighter beside the answers on record, in the forms of `policy
+    diff`. Exit 0: everything was asked, and nothing got looser that was not accepted by name. 5: anything else.
 
     Example: magistrate replay --since 7d --out certificate.json
     """
@@ -60,6 +70,10 @@ def replay(
     from magistrate.engine.replaying import Order
     from magistrate.engine.replaying import replay as run
 
+    if (form != "text" or accept) and not bundle:
+        raise typer.BadParameter("--format and --accept are about what another bundle answers: name it with --bundle")
+    form = "json" if as_json else form
+    written = form_of(form)
     pinned = keys or places.configuration() / "pins"
     if verify is not None:
         raise typer.Exit(_verified(verify, pinned, as_json=as_json))
@@ -72,6 +86,7 @@ def replay(
         limit=limit,
         candidate=bundle_of(bundle, folder, binary) if bundle else None,
         zone=zone_of(zone),
+        accepted=tuple(sorted(set(accept or ()))),
     )
     record = certifying.record_of(folder, places.state(), binary, pinned)
     found = asyncio.run(run(record, order, tell=watcher(), resume=resume))
@@ -80,12 +95,21 @@ def replay(
         _tell_finding(finding)
     if more := sum(found.said["counts"]["findings"].values()) - len(found.findings):
         say.words(f"… and {more} more; the certificate counts all of them")
-    if as_json:
-        say.data(document, as_json=True)
+    moved = found.impact.plain(order.accepted) if found.impact else None
+    if bundle and moved is None:
+        say.words(
+            "note: taken up where it was broken off, so it is not known what moved: magistrate policy diff recorded"
+        )
+    if form == "json":
+        say.data({"certificate": document, "impact": moved} if bundle else document, as_json=True)
     else:
         for line in told(document):
-            typer.echo(line)
-    raise typer.Exit(say.DONE if found.clean else say.FAILED)
+            typer.echo(line, err=form != "text")
+        if moved is not None:
+            typer.echo(written(moved))
+    if moved is not None:
+        tell_unused(moved)
+    raise typer.Exit(say.DONE if found.passes else say.FAILED)
 
 
 def _signed(found: Any, folder: Path, out: Path | None) -> dict[str, Any]:
@@ -111,28 +135,28 @@ def _verified(file: Path, pinned: Path, *, as_json: bool) -> int:
     document = said.plain()
     say.data(document, as_json=True) if as_json else typer.echo("\n".join(told(document)))
     say.words(f"authentic: signed by the pinned policy key {said.key_id}")
-    return say.DONE if said.clean else say.FAILED
+    return say.DONE if said.passes else say.FAILED
 
 
 def told(said: dict[str, Any]) -> list[str]:
     """A certificate in words."""
-    counts, tree, span = said["counts"], said["tree"], said["range"]
-    clean = not counts["findings"] and counts["identical"] == counts["questions"] > 0
+    numbers, tree, span = said["counts"], said["tree"], said["range"]
+    well = passes(said)
     asked = f"bundle {said['bundle']}" if said["bundle"] else "each recorded bundle"
     by = tree["signed_by"] or "nobody we know"
     lines = [
         (
-            f"{counts['questions']} questions of {counts['entries']} entries ({span['first']} to {span['end']}) "
+            f"{numbers['questions']} questions of {numbers['entries']} entries ({span['first']} to {span['end']}) "
             f"asked again of {asked}, OPA {said['opa']['version']}, time zone {say.visible(said['zone'])}"
         ),
-        f"identical {counts['identical']}, different {counts['different']}",
+        f"identical {numbers['identical']}, different {numbers['different']}",
         f"ledger {said['origin']}, {tree['size']} entries, checkpoint signed by {by}"
         + ("" if tree["pinned"] or not tree["signed_by"] else " (its own key: pin it to be sure)"),
         f"checked: {', '.join(said['checked'])}",
     ]
     lines += [
-        f"FAIL {code} {count}: {FINDINGS.get(code, 'a finding of a later version')}"
-        for code, count in counts["findings"].items()
+        f"{'' if well else 'FAIL '}{code} {count}: {FINDINGS.get(code, 'a finding of a later version')}"
+        for code, count in numbers["findings"].items()
     ]
     first = said["first_difference"]
     if first["code"]:
@@ -141,7 +165,24 @@ def told(said: dict[str, Any]) -> list[str]:
         )
     if first["recorded"] or first["now"]:
         lines += [f"  recorded {say.visible(first['recorded'])}", f"  now      {say.visible(first['now'])}"]
-    return [say.visible(line) for line in (*lines, "IDENTICAL" if clean else "DIFFERENT")]
+    for moved in said["impact"]:
+        names = ", ".join(moved["accepted"]) or "nothing"
+        lines.append(f"beside the answers on record: {counts(moved)}; accepted by name: {names}")
+    return [say.visible(line) for line in (*lines, _verdict(said))]
+
+
+def _verdict(said: dict[str, Any]) -> str:
+    if clean(said):
+        return "IDENTICAL"
+    if not passes(said):
+        return "DIFFERENT"
+    return "LOOSER, AND ACCEPTED" if any(row["loosened"] for row in said["impact"]) else "NOTHING LOOSER"
+
+
+def tell_unused(said: dict[str, Any]) -> None:
+    """Of what was accepted, the names that nothing in an impact is because of."""
+    for name in sorted(set(said["accepted"]) - {name for row in said["rules"] for name in row["names"]}):
+        say.words(f"note: nothing here is because of {say.visible(name)}")
 
 
 def _tell_finding(finding: Finding) -> None:

@@ -46,7 +46,7 @@ def words(text: str) -> None:
 def data(value: Any, *, as_json: bool) -> None:
     """Print data: JSON, or the same readable."""
     if as_json or not isinstance(value, Mapping | list):
-        typer.echo(json.dumps(value, indent=2, ensure_ascii=False) if not isinstance(value, str) else value)
+        typer.echo(json_of(value) if not isinstance(value, str) else value)
         return
     typer.echo("\n".join(lines(value)))
 
@@ -55,7 +55,7 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json:
     """Print a list: JSON, or aligned columns with a header."""
     rows = list(rows)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        typer.echo(json_of(rows))
         return
     cells = [[c.upper() for c in columns], *([_cell(row.get(c, "")) for c in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
@@ -103,6 +103,12 @@ def broke(fault: Exception) -> int:
 def visible(text: str) -> str:
     """Text with every character that is not plainly printable written out: nothing hides, nothing moves the cursor."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def json_of(value: Any) -> str:
+    """JSON for programs that fools no person: what is not plainly printable is escaped, as in `visible`."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def loud(text: str) -> str:

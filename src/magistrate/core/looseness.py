@@ -17,6 +17,7 @@ Direction: TypeAlias = Literal["same", "loosened", "tightened", "other"]
 Answer: TypeAlias = Mapping[str, Any] | None  # None: there was no answer, which is a denial
 
 SILENT: Final = "no answer"
+RECORDED: Final = "recorded"  # the first side, where it is the answers on record and no bundle is asked for them
 _OUTCOMES: Final = ("deny", "ask", "allow")
 _VERDICTS: Final = ("deviating", "inconclusive", "conforming")
 _LONGER: Final = ("ttl", "uses", "report_by_seconds")  # of a warrant: more is looser

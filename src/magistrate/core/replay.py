@@ -1,4 +1,4 @@
-"""Replay: what was asked and answered, as the ledger keeps it; what differs; and the certificate over all of it.
+"""Replay: where two answers differ, what stands in the way of asking again, and the certificate over all of it.
 
 A replay asks recorded questions again and wants the same bytes. Whatever stands in the way of that is a finding with
 its own code, and one finding is enough for it to fail: nothing that could not be asked counts as identical.
@@ -16,8 +16,9 @@ import orjson
 
 from magistrate.core import canonical
 from magistrate.core.canonical import pointer_to
-from magistrate.core.entry import MAX_BODY, SALT_SIZE, Entry
-from magistrate.core.errors import Forged, Malformed
+from magistrate.core.entry import SALT_SIZE, Entry
+from magistrate.core.errors import Forged
+from magistrate.core.recorded import QUICK
 from magistrate.core.signature import PublicKey, Signer, sign_document, verify_document
 from magistrate.core.values import Count, Digest, Document, Name, Signature, Text, parse
 
@@ -44,6 +45,7 @@ FINDINGS: Final[Mapping[str, str]] = {
     "replay.opa_version": "another version of OPA answered then",
     "replay.opa_binary": "another binary of OPA answered then",
     "replay.no_answer": "a question that was answered gets no answer now",
+    "replay.slow": "a bundle answered nothing in time: it was not asked any more",
     "replay.answer_differs": "a question gets another answer now",
     "replay.nothing_asked": "the range holds no question: nothing was proven",
     "replay.unpinned": "no key was given to check the checkpoint with",
@@ -51,35 +53,7 @@ FINDINGS: Final[Mapping[str, str]] = {
     "ledger.behind": "the ledger is known to have been longer",
     "ledger.forked": "the ledger is known to have been another",
 }
-_KINDS: Final = {
-    **dict.fromkeys(("document", "bundle", "version", "sha256"), str),
-    **dict.fromkeys(("question", "answer"), dict),
-    "strict": bool,
-}
-_QUICK: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 MAX_SHOWN: Final = 2000  # characters of a value in a certificate
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """One question and its answer, as an entry keeps them."""
-
-    entry: int
-    leaf: str
-    place: int
-    document: str
-    question: dict[str, Any]
-    answer: dict[str, Any]
-    bundle: str
-    version: str
-    sha256: str
-    strict: bool
-    raw: bytes  # the question's canonical bytes, as they were asked
-
-    @property
-    def pointer(self) -> str:
-        """Where in the entry's body it stands."""
-        return f"/asked/{self.place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,65 +83,10 @@ class Finding:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def recorded(entry: Entry) -> list[Recorded]:
-    """The questions an entry keeps with their answers; none in most kinds, nor where OPA had given no answer.
-
-    Raises:
-        Absent: its body was erased.
-        Malformed: what it keeps under `asked` is not what this program writes; the pointer says where.
-    """
-    body, exact = _body(entry)
-    if not isinstance(body, dict) or "asked" not in body:
-        return []
-    rows = body["asked"]
-    if not isinstance(rows, list):
-        raise Malformed("replay.unreadable", "asked is not a list", pointer="/asked")
-    return [_read(entry, place, row, exact=exact) for place, row in enumerate(rows)]
-
-
-def _body(entry: Entry) -> tuple[Any, bool]:
-    """The body, and whether writing it again in the quick way gives its very bytes: then every part of it does so too.
-
-    That shows more than reading it carefully would (no key twice, no other spelling), in a tenth of the time.
-    """
-    if entry.body is not None and len(entry.body) <= MAX_BODY:
-        try:
-            value = orjson.loads(entry.body)
-            if orjson.dumps(value, option=_QUICK) == entry.body:
-                return value, True
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            pass  # the careful way knows what and where
-    return entry.content(), False
-
-
-def _read(entry: Entry, place: int, row: Any, *, exact: bool) -> Recorded:
-    try:
-        opa = row["opa"]
-        made = Recorded(
-            entry.index,
-            entry.leaf_digest,
-            place,
-            row["document"],
-            row["question"],
-            row["answer"],
-            row["bundle"],
-            opa["version"],
-            opa["sha256"],
-            row["strict"],
-            orjson.dumps(row["question"], option=_QUICK) if exact else canonical.canonical(row["question"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise Malformed("replay.unreadable", f"a kept question has no {error}", pointer=f"/asked/{place}") from None
-    for name, kind in _KINDS.items():
-        if type(getattr(made, name)) is not kind:
-            raise Malformed("replay.unreadable", f"its {name} is no {kind.__name__}", pointer=f"/asked/{place}/{name}")
-    return made
-
-
 def same(before: Any, now: Any) -> bool:
     """Whether two answers are the same canonical bytes."""
     try:  # equal in any one deterministic spelling is equal: the quick one first
-        if orjson.dumps(before, option=_QUICK) == orjson.dumps(now, option=_QUICK):
+        if orjson.dumps(before, option=QUICK) == orjson.dumps(now, option=QUICK):
             return True
     except orjson.JSONEncodeError:
         pass
@@ -289,8 +208,18 @@ class First(Document):
     now: Text
 
 
+class Impacts(Document):
+    """What moved between the answers on record and those of the one bundle that was asked, and what was accepted."""
+
+    loosened: Count
+    tightened: Count
+    other: Count
+    uncovered: Count
+    accepted: tuple[Text, ...]
+
+
 class Certificate(Document):
-    """What a replay found, signed by the installation's policy key."""
+    """What a replay found, signed by the installation's policy key. `impact` is there where one bundle was asked."""
 
     type: Literal["magistrate/certificate/v1"]
     origin: Name
@@ -303,6 +232,7 @@ class Certificate(Document):
     checked: tuple[Text, ...]
     counts: Counts
     first_difference: First
+    impact: tuple[Impacts, ...]
     started: Text
     ended: Text
     key_id: Digest
@@ -310,8 +240,29 @@ class Certificate(Document):
 
     @property
     def clean(self) -> bool:
-        """Whether everything in the range got the same answer again, and nothing else was found."""
-        return not self.counts.findings and self.counts.identical == self.counts.questions > 0
+        """As `clean`."""
+        return clean(self.plain())
+
+    @property
+    def passes(self) -> bool:
+        """As `passes`."""
+        return passes(self.plain())
+
+
+def clean(said: Mapping[str, Any]) -> bool:
+    """Whether everything in a certificate's range got the same answer again, and nothing else was found."""
+    counts = said["counts"]
+    return not counts["findings"] and counts["identical"] == counts["questions"] > 0
+
+
+def passes(said: Mapping[str, Any]) -> bool:
+    """Whether it is clean; of another bundle: whether it answered all, loosened nothing that was not accepted by name,
+    and nothing else was found.
+    """
+    counts = said["counts"]
+    asked = counts["identical"] + counts["different"] == counts["questions"] > 0
+    others = set(counts["findings"]) - {"replay.answer_differs"}
+    return clean(said) or (asked and not others and any(not row["uncovered"] for row in said["impact"]))
 
 
 def first_of(finding: Finding | None) -> dict[str, Any]:

@@ -11,14 +11,15 @@ from typing import Any
 
 from magistrate.core.errors import Unavailable
 from magistrate.engine import certifying
-from magistrate.engine.impact import Impact, impact
+from magistrate.engine.impact import impact
 from magistrate.engine.installation import Installation
 from magistrate.engine.replaying import Order
+from magistrate.engine.tally import Impact
 
 NEWEST = 5_000  # questions: what matters to an approver is what the next ones will be like
 RULES = 10
 SECONDS = 60.0  # of one look: a bundle that is slow makes nobody wait longer for what another one would do
-HIDDEN = ("heat", "unmoved", "loosened_answers")  # long, and not what a person reads before signing
+HIDDEN = ("heat", "loosened_answers")  # long, and not what a person reads before signing
 
 
 class Foresight:

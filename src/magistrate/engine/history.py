@@ -185,6 +185,11 @@ class History:
         """Let the file go."""
         self._reader.close()
 
+    @property
+    def root(self) -> str:
+        """The root of the tree over all entries before the next one."""
+        return self._frontier.root().hex()
+
     def entries(self) -> Iterator[tuple[Entry, Broken | None]]:
         """Each entry, and what does not belong together in it."""
         while self._next < self._end:

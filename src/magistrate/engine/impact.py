@@ -7,206 +7,20 @@ counted.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from magistrate.core import canonical
-from magistrate.core.answers import ANSWERS
-from magistrate.core.errors import MagistrateError, Malformed, NoAnswer
-from magistrate.core.looseness import Answer, Change, Ranks, compare
-from magistrate.core.replay import DOCUMENTS, NEVER_ASKED, Recorded, recorded, same
-from magistrate.core.responsible import Cause, Changed, causes, changed_data, covered
-from magistrate.core.values import parse, thaw
+from magistrate.core.errors import MagistrateError, Malformed
+from magistrate.core.recorded import Recorded, recorded
+from magistrate.core.replay import DOCUMENTS, NEVER_ASKED
 from magistrate.engine.history import Head, History, head_of, span
 from magistrate.engine.pools import Pools
 from magistrate.engine.replaying import Order, Progress, Record, Tell
+from magistrate.engine.tally import Impact, Sides
 from magistrate.policy.batches import Said
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.codes import Place, places
 from magistrate.store.reads import Reader
 
-EXAMPLES: Final = 5  # of each cause and direction
-NAMED: Final = 1000  # loosened answers named one by one; beyond them they are counted
-LISTED: Final = 10  # agents and actions
 BREATH: Final = 64  # entries
-RECORDED: Final = "recorded"
-UNREAD: Final = ("changed", "unreadable", "unknown")  # skipped, and nobody meant them to be: not as erased is
-
-
-@dataclass
-class Tally:
-    """How many of something got looser, tighter, or merely other."""
-
-    loosened: int = 0
-    tightened: int = 0
-    other: int = 0
-
-    def count(self, direction: str) -> None:
-        """One more."""
-        setattr(self, direction, getattr(self, direction) + 1)
-
-    @property
-    def total(self) -> int:
-        return self.loosened + self.tightened + self.other
-
-    def plain(self) -> dict[str, int]:
-        """As JSON."""
-        return {"loosened": self.loosened, "tightened": self.tightened, "other": self.other}
-
-
-@dataclass
-class Impact:
-    """What was found, as it is counted."""
-
-    was: str
-    now: str
-    data: list[Changed] = field(default_factory=list)
-    questions: int = 0
-    reproduced: int = 0  # of the first side: answers that are the recorded ones
-    same: int = 0
-    silent: int = 0  # no answer from the second side
-    tally: Tally = field(default_factory=Tally)
-    skipped: Counter[str] = field(default_factory=Counter)
-    transitions: defaultdict[tuple[str, str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    unmoved: Counter[tuple[str, str]] = field(default_factory=Counter)
-    agents: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
-    actions: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
-    heat: defaultdict[tuple[str, str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    rules: defaultdict[Cause, Tally] = field(default_factory=lambda: defaultdict(Tally))
-    loosened: Counter[tuple[Cause, ...]] = field(default_factory=Counter)
-    examples: list[dict[str, Any]] = field(default_factory=list)
-    named: list[dict[str, Any]] = field(default_factory=list)
-    places: tuple[Mapping[str, Place], Mapping[str, Place]] = ({}, {})
-    _shown: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    def uncovered(self, accepted: Collection[str] = ()) -> int:
-        """How many loosened answers no accepted name covers."""
-        return sum(count for found, count in self.loosened.items() if not covered(found, accepted))
-
-    @property
-    def unread(self) -> int:
-        """How many entries or questions of the record were not compared: while there is one, nothing passes."""
-        return sum(self.skipped[why] for why in UNREAD)
-
-    def note(self, row: Recorded, was: Answer, now: Answer, ranks: Ranks) -> None:
-        """Count one question with both answers."""
-        self.questions += 1
-        if now is None:
-            self.silent += 1
-        change = compare(row.document, was, now, ranks)
-        if change.direction == "same":
-            self.same += 1
-            self.unmoved[row.document, change.was] += 1
-            return
-        agent, action = about(row)
-        found = causes(row.document, was, now, fields=change.fields, action=action, data=self.data)
-        shown = (self.tally, self.transitions[row.document, change.was, change.now], self.agents[agent])
-        for tally in (*shown, self.actions[action], self.heat[action, change.was, change.now]):
-            tally.count(change.direction)
-        for cause in found:
-            self.rules[cause].count(change.direction)
-        if change.direction == "loosened":
-            self.loosened[tuple(found)] += 1
-            if len(self.named) < NAMED:
-                self.named.append(
-                    {"entry": row.entry, "intent_id": _intent_of(row), "was": change.was, "now": change.now}
-                )
-        self._show(row, change, found, agent, action)
-
-    def _show(self, row: Recorded, change: Change, found: list[Cause], agent: str, action: str) -> None:
-        key = (found[0].code, change.direction)
-        if self._shown[key] >= EXAMPLES or change.direction == "other":
-            return
-        self._shown[key] += 1
-        self.examples.append(
-            {
-                "entry": row.entry,
-                "leaf": row.leaf,
-                "intent_id": _intent_of(row),
-                "document": row.document,
-                "agent": agent,
-                "action": action,
-                "direction": change.direction,
-                "was": change.was,
-                "now": change.now,
-                "fields": list(change.fields[:8]),
-                "because": [cause.code for cause in found],
-            }
-        )
-
-    def plain(self, accepted: Collection[str] = ()) -> dict[str, Any]:
-        """As JSON: small, whatever the size of the record."""
-        return {
-            "was": self.was,
-            "now": self.now,
-            "questions": self.questions,
-            "reproduced": self.reproduced,
-            "same": self.same,
-            "no_answer": self.silent,
-            **self.tally.plain(),
-            "uncovered": self.uncovered(accepted),
-            "accepted": sorted(accepted),
-            "skipped": {why: count for why, count in sorted(self.skipped.items()) if count},
-            "unread": self.unread,
-            "transitions": [
-                {"document": document, "was": was, "now": now, **tally.plain()}
-                for (document, was, now), tally in sorted(self.transitions.items())
-            ],
-            "unmoved": [
-                {"document": document, "answer": answer, "count": count}
-                for (document, answer), count in sorted(self.unmoved.items())
-            ],
-            "rules": [self._rule(cause, tally, accepted) for cause, tally in _most(self.rules)],
-            "data": [{"name": row.name, "was": row.was[:400], "now": row.now[:400]} for row in self.data[:50]],
-            "agents": [{"agent": name, **tally.plain()} for name, tally in _most(self.agents)[:LISTED]],
-            "actions": [{"action": name, **tally.plain()} for name, tally in _most(self.actions)[:LISTED]],
-            "heat": [
-                {"action": action, "was": was, "now": now, **tally.plain()}
-                for (action, was, now), tally in sorted(self.heat.items())
-            ],
-            "loosened_answers": sorted(self.named, key=lambda row: int(row["entry"])),
-            "examples": sorted(self.examples, key=lambda row: (row["direction"], row["entry"])),
-        }
-
-    def _rule(self, cause: Cause, tally: Tally, accepted: Collection[str]) -> dict[str, Any]:
-        was, now = (side.get(cause.code) for side in self.places)
-        known = now or was
-        return {
-            "code": cause.code,
-            "policy": cause.policy,
-            "title": known.title if known else "",
-            "was_at": was.text() if was else "",
-            "now_at": now.text() if now else "",
-            "names": list(cause.names),
-            "uncovered": sum(
-                n for found, n in self.loosened.items() if cause in found and not covered(found, accepted)
-            ),
-            **tally.plain(),
-        }
-
-
-def about(row: Recorded) -> tuple[str, str]:
-    """Whose question it was, and about which action (or verb)."""
-    intent = row.question.get("intent")
-    if isinstance(intent, Mapping):
-        proposer = intent.get("proposer")
-        who = proposer.get("id", "") if isinstance(proposer, Mapping) else ""
-        return str(who), str(intent.get("action", ""))
-    principal = row.question.get("principal")
-    who = principal.get("id", "") if isinstance(principal, Mapping) else ""
-    return str(who), str(row.question.get("verb", ""))
-
-
-def _intent_of(row: Recorded) -> str:
-    intent = row.question.get("intent")
-    return str(intent.get("intent_id", "")) if isinstance(intent, Mapping) else ""
-
-
-def _most(rows: Mapping[Any, Tally]) -> list[tuple[Any, Tally]]:
-    """The most touched first; what got looser weighs more than all else."""
-    return sorted(rows.items(), key=lambda item: (-item[1].loosened, -item[1].total, str(item[0])))
 
 
 async def impact(
@@ -231,10 +45,10 @@ class _Comparison:
     def __init__(self, record: Record, was: Bundle | None, now: Bundle, order: Order, tell: Tell) -> None:
         self._record, self._order, self._tell = record, order, tell
         self._was, self._now = was, now
-        self.impact = Impact(was.digest if was else RECORDED, now.digest)
+        self._sides = Sides(record.archive, was, now)
+        self.impact = self._sides.impact
         self._left: dict[tuple[int, int], Said] = {}
         self._right: dict[tuple[int, int], Said] = {}
-        self._data: dict[str, Mapping[str, Any]] = {}
         self._head = Head()
         self._pools = [Pools(record.binary, self._heard_now, opas=record.opas)]
         if was is not None:
@@ -243,7 +57,7 @@ class _Comparison:
     async def whole(self) -> None:
         """Ask everything."""
         first, end = await asyncio.to_thread(self._range)
-        await asyncio.to_thread(self._look)
+        await asyncio.to_thread(self._sides.look, self._record.binary)
         history = History(self._record.ledger, first, end)
         progress = Progress(0, first, first, end)
         try:
@@ -293,21 +107,6 @@ class _Comparison:
         finally:
             reader.close()
 
-    def _look(self) -> None:
-        """Where each side's rules are, and what data differs: for recorded answers, the newest bundle among them."""
-        was = self._was or self._newest()
-        binary = self._record.binary
-        self.impact.places = (places(binary, was) if was else {}, places(binary, self._now))
-        if was is not None:
-            self.impact.data = changed_data(thaw(was.data), thaw(self._now.data))
-
-    def _newest(self) -> Bundle | None:
-        known = [digest for digest in self._record.archive.digests() if digest != self._now.digest]
-        try:
-            return self._record.archive.load(known[-1]) if known else None
-        except MagistrateError:
-            return None
-
     async def _read(self, entry: Any) -> None:
         try:
             rows = recorded(entry)
@@ -323,32 +122,19 @@ class _Comparison:
                     await pool.ask(bundle, row)
 
     async def _heard_was(self, row: Recorded, said: Said) -> None:
-        self._left[row.entry, row.place] = said
+        self._left[row.index, row.place] = said
         self._pair(row)
 
     async def _heard_now(self, row: Recorded, said: Said) -> None:
-        self._right[row.entry, row.place] = said
+        self._right[row.index, row.place] = said
         if self._was is None:
-            self._left[row.entry, row.place] = row.answer
+            self._left[row.index, row.place] = row.answer
         self._pair(row)
 
     def _pair(self, row: Recorded) -> None:
-        key = (row.entry, row.place)
-        if key not in self._left or key not in self._right:
-            return
-        was, now = self._left.pop(key), self._right.pop(key)
-        if not isinstance(was, NoAnswer) and same(was, row.answer):
-            self.impact.reproduced += 1
-        before = self._was.data if self._was else self._data_of(row.bundle)
-        self.impact.note(row, _fit(row, was), _fit(row, now), Ranks.of(before, self._now.data))
-
-    def _data_of(self, digest: str) -> Mapping[str, Any]:
-        if digest not in self._data:
-            try:
-                self._data[digest] = self._record.archive.load(digest).data
-            except MagistrateError:
-                self._data[digest] = {}
-        return self._data[digest]
+        key = (row.index, row.place)
+        if key in self._left and key in self._right:
+            self._sides.note(row, self._left.pop(key), self._right.pop(key))
 
 
 def _questions(entry: Any) -> list[Recorded]:
@@ -356,16 +142,3 @@ def _questions(entry: Any) -> list[Recorded]:
         return recorded(entry)
     except MagistrateError:
         return []
-
-
-def _fit(row: Recorded, said: Said) -> Answer:
-    """An answer that the engine would take; None for one that it would not."""
-    if isinstance(said, NoAnswer):
-        return None
-    if said is row.answer or same(said, row.answer):
-        return row.answer
-    try:
-        parse(ANSWERS[row.document], canonical.canonical(said))
-    except Malformed:
-        return None
-    return said

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from magistrate.core.replay import Recorded
+from magistrate.core.recorded import Recorded
 from magistrate.policy.batches import MOST, MOST_BYTES, Batches, Question, Said
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle

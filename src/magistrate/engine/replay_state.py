@@ -1,4 +1,15 @@
-"""How far a long replay has come, in a small file that is written as it goes and read when it is taken up again."""
+"""How far a long replay has come, in a small file that is written as it goes and read when it is taken up again.
+
+Any file that this installation sealed is taken, an older one too: somebody may put one back. What may follow from that?
+
+- It counts the entries from `first` up to `next`, and `root` is the root of the tree over all entries before `next`, as
+  they were read. Only where today's ledger begins with that very tree is it taken up; so its counts are true of the
+  entries that the certificate is about, whichever file it is. Another history, or an entry that was written anew (be it
+  before it was read), has another root.
+- An older one only makes more questions be asked again, or the range end earlier, and a certificate names its range.
+- What is not in a header is not in the tree: a body, or a bundle's file, that was spoilt since its answer was compared
+  goes unseen. That is so of the newest file too, and a certificate that was taken up says `resumed`.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +43,11 @@ class Kept(Document):
 class State(Document):
     """What is being replayed, and how far it is. Only entries whose every answer was compared are behind `next`."""
 
-    v: Annotated[int, Field(ge=1, le=1)]
+    v: Annotated[int, Field(ge=2, le=2)]
     genesis: Text
+    root: Text  # of the tree over the entries before `next`
     order: dict[str, Text]  # what was asked for, and with what
+    first: Count
     end: Count
     next: Count
     entries: Count
@@ -43,7 +56,7 @@ class State(Document):
     different: Count
     findings: dict[str, Count]
     kept: tuple[Kept, ...]
-    first: tuple[Kept, ...]
+    lowest: tuple[Kept, ...]
     started: Text
 
 

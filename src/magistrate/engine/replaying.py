@@ -20,15 +20,16 @@ from typing import Any, Final
 
 from magistrate.core import canonical
 from magistrate.core.entry import Entry
-from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, Unavailable
+from magistrate.core.errors import Absent, Broken, Conflict, Malformed, NoAnswer, Unavailable
+from magistrate.core.recorded import Recorded, recorded
 from magistrate.core.replay import (
     DOCUMENTS,
     NEVER_ASKED,
     Finding,
-    Recorded,
+    clean,
     difference,
     first_of,
-    recorded,
+    passes,
     same,
     shown,
 )
@@ -37,12 +38,26 @@ from magistrate.engine import tampering
 from magistrate.engine.history import Head, History, Trust, head_of, span
 from magistrate.engine.pools import Pools
 from magistrate.engine.replay_state import Kept, State, StateFile
+from magistrate.engine.tally import Impact, Sides
 from magistrate.policy.archive import Archive
-from magistrate.policy.batches import Said
+from magistrate.policy.batches import GIVEN_UP, Said
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 
 KEPT: Final = 20  # findings told one by one; all are counted
+SKIPPED: Final[Mapping[str, str]] = {  # why an impact does not hold a question, by the finding that says so
+    "replay.body_erased": "erased",
+    "replay.unreadable": "unreadable",
+    "replay.unknown_document": "unknown",
+    "replay.not_strict": "unknown",
+    **dict.fromkeys(
+        (
+            *(f"replay.{part}_changed" for part in ("input", "answer", "body", "header", "tree")),
+            *("replay.checkpoint", "ledger.behind", "ledger.forked"),
+        ),
+        "changed",
+    ),
+}
 SEARCHES: Final = 3  # changed entries in which one changed byte is looked for
 SAVE_SECONDS: Final = 5.0
 TELL_SECONDS: Final = 0.5
@@ -58,6 +73,7 @@ class Order:
     candidate: Bundle | None = None  # asked instead of each recorded bundle
     upgrade: bool = False  # the OPA that is asked is meant to be another one than the record's
     zone: str = ""  # the time zone OPA is given, with a database that is not there; "": UTC
+    accepted: tuple[str, ...] = ()  # what a candidate loosens and is meant to, by name
 
     def plain(self, binary: Binary) -> dict[str, str]:
         """What a state file says it is about."""
@@ -101,12 +117,17 @@ class Replayed:
 
     said: dict[str, Any]
     findings: list[Finding]
+    impact: Impact | None = None  # what a candidate moves; None where none was asked, or not from the beginning
 
     @property
     def clean(self) -> bool:
         """Whether every question got the same answer, there was one, and nothing else was found."""
-        counts = self.said["counts"]
-        return not counts["findings"] and counts["identical"] == counts["questions"] > 0
+        return clean(self.said)
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is clean, or a candidate's answers pass."""
+        return passes(self.said)
 
 
 Tell = Callable[[Progress], None]
@@ -150,8 +171,10 @@ class _Run:
         self._counted: Counter[str] = Counter()
         self._kept: list[Finding] = []
         self._lowest: Finding | None = None
+        self._begins: tuple[int, str] | None = None  # what a state file says the ledger begins with
         self._bundles: dict[str, Bundle | Finding] = {}
         self._used: dict[str, Bundle] = {}
+        self._sides = Sides(record.archive, None, order.candidate) if order.candidate else None
         self._started = moment(int(time.time()))
         self._told = self._saved = time.monotonic()
         environment = {"TZ": order.zone, "ZONEINFO": "/nonexistent"} if order.zone else None
@@ -164,13 +187,20 @@ class _Run:
         self._identical, self._different = state.identical, state.different
         self._counted = Counter(state.findings)
         self._kept = [Finding(**row.plain()) for row in state.kept]
-        self._lowest = Finding(**state.first[0].plain()) if state.first else None
+        self._lowest = Finding(**state.lowest[0].plain()) if state.lowest else None
+        self._begins = (state.first, state.root)
         self._head.checked.append("resumed")
+        self._sides = None  # what moved before is not known any more, and part of it would pass for all
 
     async def whole(self) -> None:
         """Ask everything in the range."""
+        if self._sides is not None:
+            await asyncio.to_thread(self._sides.look, self._record.binary)
         history = History(self._record.ledger, self._next, self._end)
         try:
+            if self._begins not in (None, (self._first, history.root)):
+                detail = "the entries that the state file counts are not those of this ledger and range"
+                raise Conflict("replay.resume", detail, hint="name another file to begin anew")
             for entry, broken in history.entries():
                 if self._order.limit and self._questions >= self._order.limit:
                     self._end = entry.index
@@ -178,7 +208,7 @@ class _Run:
                 await self._read(history, entry, broken)
                 self._entries += 1
                 self._next = entry.index + 1
-                await self._now_and_then()
+                await self._now_and_then(history)
             await self._pools.settle(self._used)
             self._held = history.hold_tree(self._head)
             for finding in (*history.findings, *self._head.findings):
@@ -255,8 +285,11 @@ class _Run:
 
     async def _heard(self, row: Recorded, said: Said) -> None:
         self._progress.questions += 1
+        if self._sides is not None:
+            self._sides.note(row, row.answer, said)
         if isinstance(said, NoAnswer):
-            self._find(_about(row, "replay.no_answer", f"{said.code}: {said.detail}"))
+            code = "replay.slow" if said.code == GIVEN_UP else "replay.no_answer"
+            self._find(_about(row, code, f"{said.code}: {said.detail}"))
             return
         if not same(row.answer, said):
             self._different += 1
@@ -286,7 +319,7 @@ class _Run:
 
     # -- on the way
 
-    async def _now_and_then(self) -> None:
+    async def _now_and_then(self, history: History) -> None:
         now = time.monotonic()
         if now - self._told >= TELL_SECONDS:
             await asyncio.sleep(0)  # where no question is, nothing else lets a cancellation in
@@ -295,14 +328,16 @@ class _Run:
             self._tell(self._progress)
         if self._file.path is not None and now - self._saved >= SAVE_SECONDS:
             await self._pools.settle(self._used)  # only what was compared is behind us
-            self._file.save(self._state())
+            self._file.save(self._state(history.root))
             self._saved = time.monotonic()
 
-    def _state(self) -> State:
+    def _state(self, root: str) -> State:
         return State(
-            v=1,
+            v=2,
             genesis=self._head.genesis,
+            root=root,
             order=self._order.plain(self._record.binary),
+            first=self._first,
             end=self._end,
             next=self._next,
             entries=self._entries,
@@ -311,13 +346,14 @@ class _Run:
             different=self._different,
             findings=dict(self._counted),
             kept=tuple(_kept(finding) for finding in self._kept),
-            first=(_kept(self._lowest),) if self._lowest else (),
+            lowest=(_kept(self._lowest),) if self._lowest else (),
             started=self._started,
         )
 
     def found(self) -> Replayed:
         """The content of the certificate."""
         order, head, binary = self._order, self._head, self._record.binary
+        moved = self._impact()
         said = {
             "origin": head.origin,
             "genesis": head.genesis,
@@ -340,10 +376,21 @@ class _Run:
                 "findings": dict(sorted(self._counted.items())),
             },
             "first_difference": first_of(self._lowest),
+            "impact": [moved.summary(order.accepted)] if moved else [],
             "started": self._started,
             "ended": moment(int(time.time())),
         }
-        return Replayed(said, sorted(self._kept, key=_place))
+        return Replayed(said, sorted(self._kept, key=_place), moved)
+
+    def _impact(self) -> Impact | None:
+        """What moved, with what of the record was not compared: that is among the findings."""
+        if self._sides is None:
+            return None
+        moved = self._sides.impact
+        for code, count in self._counted.items():
+            if why := SKIPPED.get(code):
+                moved.skipped[why] += count
+        return moved
 
     def _checked(self) -> list[str]:
         """What was checked beside the head: never more than was."""
@@ -353,7 +400,7 @@ class _Run:
 
 
 def _about(row: Recorded, code: str, detail: str, pointer: str = "", before: str = "", now: str = "") -> Finding:
-    return Finding(code, row.entry, row.leaf, row.document[:80], detail, pointer or row.pointer, before, now)
+    return Finding(code, row.index, row.leaf, row.document[:80], detail, pointer or row.pointer, before, now)
 
 
 def _kept(finding: Finding) -> Kept:

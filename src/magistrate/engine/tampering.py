@@ -17,13 +17,12 @@ from typing import Any
 from magistrate.core import canonical
 from magistrate.core.entry import MAX_BODY, Entry, body_commit
 from magistrate.core.errors import Broken, MagistrateError, Malformed
+from magistrate.core.recorded import Recorded, recorded
 from magistrate.core.replay import (
     Difference,
     Finding,
-    Recorded,
     difference,
     differences,
-    recorded,
     restorations,
 )
 from magistrate.core.values import thaw

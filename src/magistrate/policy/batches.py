@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -29,8 +30,10 @@ NAME: Final = "replay"
 MOST: Final = 64  # questions in one query: more gains little and makes a failing batch dearer (measured)
 MOST_BYTES: Final = MAX_QUESTION // 2  # what a request may carry is what one question may be
 SECONDS: Final = 60.0  # a replay waits longer than a gate: how long an answer took is no part of it
-TRIES: Final = 3  # of a question alone, where OPA was silent: it may have been restarted meanwhile
-GIVE_UP: Final = 3  # questions in a row that ran out of time, each in all its tries: the bundle is asked nothing more
+TRIES: Final = 3  # of a question alone, where OPA broke off: it may have been restarted meanwhile
+GIVE_UP: Final = 3  # questions of a document in a row that ran out of time, asked alone: it is asked no more
+GIVEN_UP: Final = "opa.given_up"
+LATE: Final = "opa.timeout"
 _AHEAD: Final = 2  # batches on their way to one OPA, so that it never waits for us
 _NESTED: Final = 3  # {"decision": [[answer]]}
 
@@ -109,7 +112,7 @@ class Batches:
         count = opas or min(4, len(os.sched_getaffinity(0)))
         self._sidecars = [ReplaySidecar(binary, bundle, environment=environment) for _ in range(count)]
         self._free: asyncio.Queue[ReplaySidecar] = asyncio.Queue()
-        self._late = 0  # questions in a row that ran out of time
+        self._late: Counter[str] = Counter()  # by document: its questions in a row that ran out of time
 
     @property
     def wide(self) -> int:
@@ -145,7 +148,8 @@ class Batches:
         """The answer to each question, or the reason why it has none, as if each had been asked alone.
 
         At most `MOST` questions of at most `MOST_BYTES` together go well; one of any size always does. Once `GIVE_UP`
-        in a row ran out of time, no other is asked: each has `opa.given_up` for its reason.
+        of a document in a row ran out of time, no other of it is asked: each has `opa.given_up` for its reason. So a
+        bundle that answers nothing in time is left after `SECONDS` for a batch and as long for each of those questions.
         """
         sidecar = await self._free.get()
         try:
@@ -154,26 +158,39 @@ class Batches:
             self._free.put_nowait(sidecar)
 
     async def _asked(self, sidecar: ReplaySidecar, questions: Sequence[Question]) -> list[Said]:
-        if len(questions) == 1 or self._late >= GIVE_UP:
+        left = {document for document, late in self._late.items() if late >= GIVE_UP}
+        kept = [question for question in questions if question[0] not in left]
+        if kept and len(kept) < len(questions):
+            told = iter(await self._asked(sidecar, kept))
+            return [_given_up(document) if document in left else next(told) for document, _ in questions]
+        if len(questions) == 1 or not kept:
             return [await self._alone(sidecar, question) for question in questions]
         try:
             said = await sidecar.ask_many(questions)
-        except NoAnswer:
+        except NoAnswer as none:
+            if none.code == LATE:  # halving would wait as long again at each step: whoever is slow is seen alone
+                return [await self._alone(sidecar, question) for question in questions]
             half = len(questions) // 2
             return [*await self._asked(sidecar, questions[:half]), *await self._asked(sidecar, questions[half:])]
-        self._late = 0
+        for document, _ in questions:
+            self._late[document] = 0
         return [
             one[0] if len(one) == 1 and isinstance(one[0], dict) else await self._alone(sidecar, question)
             for one, question in zip(said, questions, strict=True)
         ]
 
     async def _alone(self, sidecar: ReplaySidecar, question: Question) -> Said:
-        if self._late >= GIVE_UP:
-            return NoAnswer("opa.given_up", f"{GIVE_UP} questions in a row ran out of time; it was not asked")
+        document = question[0]
+        if self._late[document] >= GIVE_UP:
+            return _given_up(document)
         said = await _alone(sidecar, *question)
-        late = isinstance(said, NoAnswer) and said.code == "opa.timeout"
-        self._late = self._late + 1 if late else 0
+        late = isinstance(said, NoAnswer) and said.code == LATE
+        self._late[document] = self._late[document] + 1 if late else 0
         return said
+
+
+def _given_up(document: str) -> NoAnswer:
+    return NoAnswer(GIVEN_UP, f"{GIVE_UP} questions of {document} in a row ran out of time; it was not asked")
 
 
 async def _alone(sidecar: ReplaySidecar, document: str, question: bytes) -> Said:
@@ -183,7 +200,7 @@ async def _alone(sidecar: ReplaySidecar, document: str, question: bytes) -> Said
         try:
             return (await sidecar.ask(document, question)).value
         except NoAnswer as none:
-            if none.code not in SILENCE or attempt == TRIES:
+            if none.code not in SILENCE or none.code == LATE or attempt == TRIES:
                 return none
         await asyncio.sleep(0.2 * attempt)
         attempt += 1

@@ -1,4 +1,4 @@
-"""Recorded questions read from a data folder, with or without a service running; it changes nothing."""
+"""Entries by whatever name a person has for them, read from a data folder, beside a service or without."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from pathlib import Path
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent
 from magistrate.engine.examination import LEDGER
-from magistrate.policy.archive import Archive
-from magistrate.policy.binary import Binary
-from magistrate.policy.bundle import Bundle
 from magistrate.store.reads import Reader
 
 PAGE = 500
@@ -37,15 +34,6 @@ def entries(data: Path, said: str) -> list[Entry]:
     for entry in found:
         entry.hold()
     return found
-
-
-def bundle(data: Path, digest: str, binary: Binary) -> Bundle:
-    """The archived bundle, its file hashed.
-
-    Raises:
-        Absent, Broken: as `Archive.load`.
-    """
-    return Archive(data / "bundles", binary).load(digest)
 
 
 def _named(reader: Reader, said: str) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""Recorded questions are found by every name they have, and only where their entries stand."""
+"""Entries and their questions are found by every name they have, and only where their entries stand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from magistrate.core.errors import Absent, Broken
 from magistrate.core.recorded import pick
-from magistrate.engine import recorded
+from magistrate.engine import named
 from tests.support import world as worlds
 from tests.support.world import DEPLOY, RESTART
 
@@ -19,15 +19,15 @@ async def test_a_decision_is_found_by_every_name_it_has(world):
     (entry,) = world.entries("decision", id_)
     data = world.root / "data"
     for name in (id_, str(entry.index), entry.leaf_digest, entry.content()["decision_digest"]):
-        found = pick(recorded.entries(data, name))
-        assert (found.index, found.subject, found.document) == (entry.index, id_, "decision")
+        found = pick(named.entries(data, name))
+        assert (found.index, found.entry.subject, found.document) == (entry.index, id_, "decision")
     assert found.answer == entry.content()["asked"][0]["answer"]
 
 
 async def test_a_decision_digest_names_every_asking_under_it(world):
     shown = await world.approve(await world.propose(DEPLOY))
     digest = shown.decision["decision_digest"]
-    found = [e.index for e in recorded.entries(world.root / "data", digest)]
+    found = [e.index for e in named.entries(world.root / "data", digest)]
     assert found == [e.index for e in world.entries("decision", shown.intent["intent_id"])]
     assert len(found) > 1
 
@@ -36,21 +36,7 @@ async def test_admissions_and_verifications_are_found_in_the_chain(world):
     row = await world.done(RESTART)
     chain = world.row("warrants", row.data["warrant_id"]).data["intent_id"]
     for document in ("decision", "admission", "verification"):
-        assert pick(recorded.entries(world.root / "data", chain), document=document).document == document
-
-
-async def test_the_bundle_is_read_from_the_archive_and_hashed(world, tmp_path):
-    data, digest = world.root / "data", world.house.active()
-    assert recorded.bundle(data, digest, worlds.binary()).digest == digest
-    path = data / "bundles" / f"{digest.removeprefix('sha256:')}.tar.gz"
-    whole = path.read_bytes()
-    path.chmod(0o600)
-    path.write_bytes(whole[:-1] + b"x")
-    try:
-        with pytest.raises(Broken, match=r"bundle\.changed"):
-            recorded.bundle(data, digest, worlds.binary())
-    finally:
-        path.write_bytes(whole)
+        assert pick(named.entries(world.root / "data", chain), document=document).document == document
 
 
 async def test_an_entry_that_was_changed_is_not_shown(world, tmp_path):
@@ -66,16 +52,16 @@ async def test_an_entry_that_was_changed_is_not_shown(world, tmp_path):
         conn.execute("UPDATE bodies SET body = ? WHERE seq = ?", (other, entry.index))
     conn.close()
     with pytest.raises(Broken, match=r"ledger\.body"):
-        recorded.entries(tmp_path / "copy/data", str(entry.index))
+        named.entries(tmp_path / "copy/data", str(entry.index))
 
 
 @pytest.mark.parametrize("name", ["int-none", "999999", "sha256:" + "0" * 64, "sha256:zz"])
 async def test_what_is_not_on_record_is_not_found(shared, name):
     with pytest.raises(Absent):
-        recorded.entries(shared.root / "data", name)
+        named.entries(shared.root / "data", name)
 
 
 def test_where_no_ledger_lies_none_is_made(tmp_path):
     with pytest.raises(Absent, match=r"ledger\.absent"):
-        recorded.entries(tmp_path, "0")
+        named.entries(tmp_path, "0")
     assert not list(tmp_path.iterdir())

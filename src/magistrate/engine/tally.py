@@ -1,0 +1,259 @@
+"""Tallies: what moved between two sides of answers, as it is counted question by question."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from magistrate.core import canonical
+from magistrate.core.answers import ANSWERS
+from magistrate.core.errors import MagistrateError, Malformed, NoAnswer
+from magistrate.core.looseness import RECORDED, Answer, Change, Ranks, compare
+from magistrate.core.recorded import Recorded
+from magistrate.core.replay import same
+from magistrate.core.responsible import Cause, Changed, causes, changed_data, covered
+from magistrate.core.values import parse, thaw
+from magistrate.policy.archive import Archive
+from magistrate.policy.batches import GIVEN_UP, Said
+from magistrate.policy.binary import Binary
+from magistrate.policy.bundle import Bundle
+from magistrate.policy.codes import Place, places
+
+EXAMPLES: Final = 5  # of each cause and direction
+NAMED: Final = 1000  # loosened answers named one by one; beyond them they are counted
+LISTED: Final = 10  # agents and actions
+UNREAD: Final = ("changed", "unreadable", "unknown", "slow")  # skipped, and nobody meant them to be: not as erased is
+
+
+@dataclass
+class Tally:
+    """How many of something got looser, tighter, or merely other."""
+
+    loosened: int = 0
+    tightened: int = 0
+    other: int = 0
+
+    def count(self, direction: str) -> None:
+        """One more."""
+        setattr(self, direction, getattr(self, direction) + 1)
+
+    @property
+    def total(self) -> int:
+        return self.loosened + self.tightened + self.other
+
+    def plain(self) -> dict[str, int]:
+        """As JSON."""
+        return {"loosened": self.loosened, "tightened": self.tightened, "other": self.other}
+
+
+@dataclass
+class Impact:
+    """What was found, as it is counted."""
+
+    was: str
+    now: str
+    data: list[Changed] = field(default_factory=list)
+    questions: int = 0
+    reproduced: int = 0  # of the first side: answers that are the recorded ones
+    same: int = 0
+    silent: int = 0  # no answer from the second side
+    tally: Tally = field(default_factory=Tally)
+    skipped: Counter[str] = field(default_factory=Counter)
+    transitions: defaultdict[tuple[str, str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    unmoved: Counter[tuple[str, str]] = field(default_factory=Counter)
+    agents: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    actions: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    heat: defaultdict[tuple[str, str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    rules: defaultdict[Cause, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    loosened: Counter[tuple[Cause, ...]] = field(default_factory=Counter)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    named: list[dict[str, Any]] = field(default_factory=list)
+    places: tuple[Mapping[str, Place], Mapping[str, Place]] = ({}, {})
+    _shown: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def uncovered(self, accepted: Collection[str] = ()) -> int:
+        """How many loosened answers no accepted name covers."""
+        return sum(count for found, count in self.loosened.items() if not covered(found, accepted))
+
+    @property
+    def unread(self) -> int:
+        """How many entries or questions of the record were not compared: while there is one, nothing passes."""
+        return sum(self.skipped[why] for why in UNREAD)
+
+    def summary(self, accepted: Collection[str] = ()) -> dict[str, Any]:
+        """What a certificate keeps of it."""
+        return {**self.tally.plain(), "uncovered": self.uncovered(accepted), "accepted": sorted(set(accepted))}
+
+    def note(self, row: Recorded, was: Answer, now: Answer, ranks: Ranks) -> None:
+        """Count one question with both answers."""
+        self.questions += 1
+        if now is None:
+            self.silent += 1
+        change = compare(row.document, was, now, ranks)
+        if change.direction == "same":
+            self.same += 1
+            self.unmoved[row.document, change.was] += 1
+            return
+        agent, action = about(row)
+        found = causes(row.document, was, now, fields=change.fields, action=action, data=self.data)
+        shown = (self.tally, self.transitions[row.document, change.was, change.now], self.agents[agent])
+        for tally in (*shown, self.actions[action], self.heat[action, change.was, change.now]):
+            tally.count(change.direction)
+        for cause in found:
+            self.rules[cause].count(change.direction)
+        if change.direction == "loosened":
+            self.loosened[tuple(found)] += 1
+            if len(self.named) < NAMED:
+                self.named.append(
+                    {"entry": row.index, "intent_id": _intent_of(row), "was": change.was, "now": change.now}
+                )
+        self._show(row, change, found, agent, action)
+
+    def _show(self, row: Recorded, change: Change, found: list[Cause], agent: str, action: str) -> None:
+        key = (found[0].code, change.direction)
+        if self._shown[key] >= EXAMPLES or change.direction == "other":
+            return
+        self._shown[key] += 1
+        self.examples.append(
+            {
+                "entry": row.index,
+                "leaf": row.leaf,
+                "intent_id": _intent_of(row),
+                "document": row.document,
+                "agent": agent,
+                "action": action,
+                "direction": change.direction,
+                "was": change.was,
+                "now": change.now,
+                "fields": list(change.fields[:8]),
+                "because": [cause.code for cause in found],
+            }
+        )
+
+    def plain(self, accepted: Collection[str] = ()) -> dict[str, Any]:
+        """As JSON: small, whatever the size of the record."""
+        return {
+            "was": self.was,
+            "now": self.now,
+            "questions": self.questions,
+            "reproduced": self.reproduced,
+            "same": self.same,
+            "no_answer": self.silent,
+            **self.tally.plain(),
+            "uncovered": self.uncovered(accepted),
+            "accepted": sorted(set(accepted)),
+            "skipped": {why: count for why, count in sorted(self.skipped.items()) if count},
+            "unread": self.unread,
+            "transitions": [
+                {"document": document, "was": was, "now": now, **tally.plain()}
+                for (document, was, now), tally in sorted(self.transitions.items())
+            ],
+            "unmoved": [
+                {"document": document, "answer": answer, "count": count}
+                for (document, answer), count in sorted(self.unmoved.items())
+            ],
+            "rules": [self._rule(cause, tally, accepted) for cause, tally in _most(self.rules)],
+            "data": [{"name": row.name, "was": row.was[:400], "now": row.now[:400]} for row in self.data[:50]],
+            "agents": [{"agent": name, **tally.plain()} for name, tally in _most(self.agents)[:LISTED]],
+            "actions": [{"action": name, **tally.plain()} for name, tally in _most(self.actions)[:LISTED]],
+            "heat": [
+                {"action": action, "was": was, "now": now, **tally.plain()}
+                for (action, was, now), tally in sorted(self.heat.items())
+            ],
+            "loosened_answers": sorted(self.named, key=lambda row: int(row["entry"])),
+            "examples": sorted(self.examples, key=lambda row: (row["direction"], row["entry"])),
+        }
+
+    def _rule(self, cause: Cause, tally: Tally, accepted: Collection[str]) -> dict[str, Any]:
+        was, now = (side.get(cause.code) for side in self.places)
+        known = now or was
+        return {
+            "code": cause.code,
+            "policy": cause.policy,
+            "title": known.title if known else "",
+            "was_at": was.text() if was else "",
+            "now_at": now.text() if now else "",
+            "names": list(cause.names),
+            "uncovered": sum(
+                n for found, n in self.loosened.items() if cause in found and not covered(found, accepted)
+            ),
+            **tally.plain(),
+        }
+
+
+def about(row: Recorded) -> tuple[str, str]:
+    """Whose question it was, and about which action (or verb)."""
+    intent = row.question.get("intent")
+    if isinstance(intent, Mapping):
+        proposer = intent.get("proposer")
+        who = proposer.get("id", "") if isinstance(proposer, Mapping) else ""
+        return str(who), str(intent.get("action", ""))
+    principal = row.question.get("principal")
+    who = principal.get("id", "") if isinstance(principal, Mapping) else ""
+    return str(who), str(row.question.get("verb", ""))
+
+
+def _intent_of(row: Recorded) -> str:
+    intent = row.question.get("intent")
+    return str(intent.get("intent_id", "")) if isinstance(intent, Mapping) else ""
+
+
+def _most(rows: Mapping[Any, Tally]) -> list[tuple[Any, Tally]]:
+    """The most touched first; what got looser weighs more than all else."""
+    return sorted(rows.items(), key=lambda item: (-item[1].loosened, -item[1].total, str(item[0])))
+
+
+class Sides:
+    """The answers of two sides to each question, counted as they come; no first bundle: the answers on record."""
+
+    def __init__(self, archive: Archive, was: Bundle | None, now: Bundle) -> None:
+        self._archive, self._was, self._now = archive, was, now
+        self._data: dict[str, Mapping[str, Any]] = {}
+        self.impact = Impact(was.digest if was else RECORDED, now.digest)
+
+    def look(self, binary: Binary) -> None:
+        """Where each side's rules are, and what data differs: for recorded answers, the newest bundle among them."""
+        was = self._was or self._newest()
+        self.impact.places = (places(binary, was) if was else {}, places(binary, self._now))
+        if was is not None:
+            self.impact.data = changed_data(thaw(was.data), thaw(self._now.data))
+
+    def note(self, row: Recorded, was: Said, now: Said) -> None:
+        """Count one question; one that a side was not asked, because it is too slow, was not compared."""
+        if any(isinstance(said, NoAnswer) and said.code == GIVEN_UP for said in (was, now)):
+            self.impact.skipped["slow"] += 1
+            return
+        if not isinstance(was, NoAnswer) and same(was, row.answer):
+            self.impact.reproduced += 1
+        before = self._was.data if self._was else self._data_of(row.bundle)
+        self.impact.note(row, _fit(row, was), _fit(row, now), Ranks.of(before, self._now.data))
+
+    def _newest(self) -> Bundle | None:
+        known = [digest for digest in self._archive.digests() if digest != self._now.digest]
+        try:
+            return self._archive.load(known[-1]) if known else None
+        except MagistrateError:
+            return None
+
+    def _data_of(self, digest: str) -> Mapping[str, Any]:
+        if digest not in self._data:
+            try:
+                self._data[digest] = self._archive.load(digest).data
+            except MagistrateError:
+                self._data[digest] = {}
+        return self._data[digest]
+
+
+def _fit(row: Recorded, said: Said) -> Answer:
+    """An answer that the engine would take; None for one that it would not."""
+    if isinstance(said, NoAnswer):
+        return None
+    if said is row.answer or same(said, row.answer):
+        return row.answer
+    try:
+        parse(ANSWERS[row.document], canonical.canonical(said))
+    except Malformed:
+        return None
+    return said
