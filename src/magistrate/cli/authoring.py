@@ -230,11 +230,11 @@ def reasons_(
 
     Example: magistrate policy reasons rego --out docs/reasons.md
     """
-    from magistrate.policy import reasons, rules, source
+    from magistrate.policy import places, reasons, source
 
-    found = [rule for rule in rules.public(source.trees(find_opa(), folder(rego))) if rule.code]
+    found = [rule for rule in places.of(source.trees(find_opa(), folder(rego))).public() if rule.code]
     if as_json:
-        say.data([rule.plain() for rule in found], as_json=True)
+        say.data([reasons.row(rule) for rule in found], as_json=True)
     elif out is None:
         typer.echo(reasons.page(found), nl=False)
     else:

@@ -242,8 +242,7 @@ def _spoke(one: Told) -> Iterator[str]:
 
 
 def _named(one: Told) -> str:
-    where = f"{one.rule.file.removeprefix('/')}:{one.rule.row}"
-    return "  ".join(part for part in (one.rule.code, where, one.rule.title) if part)
+    return "  ".join(part for part in (one.rule.code, one.rule.place, one.rule.title) if part)
 
 
 def _facts(one: Told) -> list[str]:

@@ -24,7 +24,7 @@ from magistrate.engine.pools import Pools
 from magistrate.engine.replaying import Order, Progress, Record, Tell
 from magistrate.policy.batches import Said
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.codes import Place, places
+from magistrate.policy.places import Rule, read
 from magistrate.store.reads import Reader
 
 EXAMPLES: Final = 5  # of each cause and direction
@@ -78,7 +78,7 @@ class Impact:
     loosened: Counter[tuple[Cause, ...]] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
     named: list[dict[str, Any]] = field(default_factory=list)
-    places: tuple[Mapping[str, Place], Mapping[str, Place]] = ({}, {})
+    places: tuple[Mapping[str, Rule], Mapping[str, Rule]] = ({}, {})  # by code
     _shown: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def uncovered(self, accepted: Collection[str] = ()) -> int:
@@ -177,8 +177,8 @@ class Impact:
             "code": cause.code,
             "policy": cause.policy,
             "title": known.title if known else "",
-            "was_at": was.text() if was else "",
-            "now_at": now.text() if now else "",
+            "was_at": was.place if was else "",
+            "now_at": now.place if now else "",
             "names": list(cause.names),
             "uncovered": sum(
                 n for found, n in self.loosened.items() if cause in found and not covered(found, accepted)
@@ -243,7 +243,9 @@ class _Comparison:
     async def whole(self) -> None:
         """Ask everything."""
         first, end = await asyncio.to_thread(self._range)
-        await asyncio.to_thread(self._look)
+        was = self._was or await asyncio.to_thread(self._newest)
+        if was is not None:
+            self.impact.data = changed_data(thaw(was.data), thaw(self._now.data))
         history = History(self._record.ledger, first, end)
         progress = Progress(0, first, first, end)
         try:
@@ -264,6 +266,8 @@ class _Comparison:
             # nobody pinned a key: that says nothing about an entry, and a replay tells it
             faults = [one for one in (*history.findings, *self._head.findings) if one.code != "replay.unpinned"]
             self.impact.skipped.update(["changed"] * len(faults))
+            if self.impact.rules:
+                await asyncio.to_thread(self._look, was)
         finally:
             history.close()
 
@@ -293,15 +297,13 @@ class _Comparison:
         finally:
             reader.close()
 
-    def _look(self) -> None:
-        """Where each side's rules are, and what data differs: for recorded answers, the newest bundle among them."""
-        was = self._was or self._newest()
+    def _look(self, was: Bundle | None) -> None:
+        """Where each side's rules are."""
         binary = self._record.binary
-        self.impact.places = (places(binary, was) if was else {}, places(binary, self._now))
-        if was is not None:
-            self.impact.data = changed_data(thaw(was.data), thaw(self._now.data))
+        self.impact.places = (read(binary, was).coded() if was else {}, read(binary, self._now).coded())
 
     def _newest(self) -> Bundle | None:
+        """The newest other bundle of the archive."""
         known = [digest for digest in self._record.archive.digests() if digest != self._now.digest]
         try:
             return self._record.archive.load(known[-1]) if known else None

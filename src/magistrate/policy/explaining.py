@@ -46,7 +46,7 @@ class Told:
             "title": rule.title,
             "description": rule.description,
             "remedy": rule.remedy,
-            "file": rule.file.removeprefix("/"),
+            "file": rule.path,
             "line": rule.row,
             "last_line": rule.last,
             "source": rule.source,

@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from magistrate.core.errors import Broken, Malformed
 from magistrate.core.values import Count, Document
-from magistrate.policy import build, canaries, cases, coverage, report, rules, source, suite, tables, vocabulary
+from magistrate.policy import build, canaries, cases, coverage, places, report, source, suite, tables, vocabulary
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.command import run
 from magistrate.policy.failure import Failure
+from magistrate.policy.places import Rule
 from magistrate.policy.report import BuildReport, Figures
 from magistrate.policy.sidecar import Sidecar
 
@@ -88,7 +89,7 @@ def examined(binary: Binary, folder: Path, models: Models) -> Examined:
     raw, bundle, wrong = _built(binary, folder)
     if bundle is None:
         return Examined(tuple(wrong))
-    wrong += _unnoted(rules.public(source.trees(binary, folder)))
+    wrong += _unnoted(places.of(source.trees(binary, folder)).public())
     figures, missed = _tried(binary, folder)
     asked = bundle.data.get("canaries", {})
     wrong += [*missed, *asyncio.run(_canaries(binary, bundle, folder, models))]
@@ -152,25 +153,25 @@ def findings_of(error: Malformed) -> list[Finding]:
     return [finding(error.code, error.detail, hint=error.hint)]
 
 
-def _unnoted(found: list[rules.Rule]) -> Iterator[Finding]:
+def _unnoted(found: list[Rule]) -> Iterator[Finding]:
     """Public rules without a title, and codes that stand twice."""
-    titled = {(rule.package, rule.word) for rule in found if rule.title}
-    codes: dict[str, rules.Rule] = {}
+    titled = {(rule.package, rule.name) for rule in found if rule.title}
+    codes: dict[str, Rule] = {}
     for rule in found:
-        own = rule.package.startswith("policies.") and rule.word in vocabulary.SETS
-        if not (rule.title if own else (rule.package, rule.word) in titled):
+        own = rule.package.startswith("policies.") and rule.name in vocabulary.SETS
+        if not (rule.title if own else (rule.package, rule.name) in titled):
             hint = "write above it: # METADATA, # title: what it says to a person"
-            yield finding("gate.title", f"`{rule.word}` has no title", file=rule.file, line=rule.line, hint=hint)
+            yield finding("gate.title", f"`{rule.name}` has no title", file=rule.path, line=rule.row, hint=hint)
         first = codes.setdefault(rule.code, rule)
         if rule.code and first is not rule and not _one_reason(first, rule):
-            detail = f"the code {rule.code} stands in {first.file}:{first.line} too"
-            yield finding("gate.code_twice", detail, file=rule.file, line=rule.line, hint="give each rule its own code")
+            detail = f"the code {rule.code} stands in {first.place} too"
+            yield finding("gate.code_twice", detail, file=rule.path, line=rule.row, hint="give each rule its own code")
 
 
-def _one_reason(first: rules.Rule, other: rules.Rule) -> bool:
+def _one_reason(first: Rule, other: Rule) -> bool:
     """The engine says some reasons from several definitions of one word; a policy gives each rule its own code."""
     engine = not other.package.startswith("policies.")
-    return engine and (first.package, first.word) == (other.package, other.word)
+    return engine and (first.package, first.name) == (other.package, other.name)
 
 
 # -- 4 to 6: tried ---------------------------------------------------------------------------------------------------
