@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from magistrate.core import canonical
 from magistrate.core.errors import Broken
+from magistrate.core.replay import difference
 from magistrate.core.values import thaw
 from magistrate.policy import places as places_
 from magistrate.policy.binary import Binary
@@ -109,10 +110,9 @@ async def explain(
     await sidecar.start()
     try:
         raw = canonical.canonical(question)
-        recorded = canonical.canonical(answer)
-        hold_same(recorded, (await sidecar.ask(document, raw)).raw)
+        hold_same(answer, (await sidecar.ask(document, raw)).value)
         traced = trace(binary, bundle, document, raw)
-        hold_same(recorded, traced.answer)
+        hold_same(answer, traced.answer)
         places = places or places_.read(binary, bundle)
         told = _told(binary, bundle, document, dict(question), places, traced)
         found = await _nearest(sidecar, bundle, document, dict(question), told) if search else None
@@ -131,31 +131,16 @@ async def explain(
     )
 
 
-def hold_same(recorded: bytes, now: bytes) -> None:
+def hold_same(recorded: Any, now: Any) -> None:
     """Return if the answer is the recorded one, byte for byte.
 
     Raises:
         Broken: `explain.differs`, with the pointer of the first difference.
     """
-    if recorded != now:
-        limits: dict[str, int] = {"limit": canonical.MAX_RECORD, "depth": canonical.MAX_DEPTH_RECORD}
-        pointer = _difference(canonical.load(recorded, **limits), canonical.load(now, **limits), "")
-        detail = f"asked again, the bundle does not give the recorded answer: it differs at {pointer or '/'}"
-        raise Broken("explain.differs", detail, pointer=pointer, hint="magistrate replay")
-
-
-def _difference(one: Any, two: Any, pointer: str) -> str:
-    if isinstance(one, dict) and isinstance(two, dict):
-        names = sorted(one.keys() | two.keys())
-        apart = next((n for n in names if n not in one or n not in two or one[n] != two[n]), None)
-        if apart is not None:
-            there = canonical.pointer_to(pointer, apart)
-            return _difference(one[apart], two[apart], there) if apart in one and apart in two else there
-    if isinstance(one, list) and isinstance(two, list):
-        for number, (a, b) in enumerate(zip(one, two, strict=False)):
-            if a != b:
-                return _difference(a, b, canonical.pointer_to(pointer, number))
-    return pointer
+    found = difference(recorded, now)
+    if found is not None:
+        detail = f"asked again, the bundle does not give the recorded answer: it differs at {found.pointer or '/'}"
+        raise Broken("explain.differs", detail, pointer=found.pointer, hint="magistrate replay")
 
 
 @dataclass(frozen=True)

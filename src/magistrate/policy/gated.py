@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from magistrate.core.errors import Broken, Malformed
+from magistrate.core.errors import Malformed
 from magistrate.core.values import Count, Document
 from magistrate.policy import build, canaries, cases, coverage, places, report, source, suite, tables, vocabulary
 from magistrate.policy.binary import Binary
@@ -60,21 +60,6 @@ class Examined:
 def finding(code: str, detail: str, *, file: str = "", line: int = 0, hint: str = "") -> Finding:
     """One finding, by its code."""
     return Finding(code=code, file=file, line=line, detail=detail, hint=hint)
-
-
-def gated(binary: Binary, folder: Path, models: Models) -> tuple[bytes, BuildReport]:
-    """Return the folder's bundle and what was found of it.
-
-    Raises:
-        Broken: a code under `gate.`, `bundle.` or `table.`: the first of what keeps it out, and how many more.
-        NoAnswer: OPA was silent when the canaries were asked.
-    """
-    found = examined(binary, folder, models)
-    if found.report is None:
-        first, more = found.findings[0], len(found.findings) - 1
-        said = str(first).removesuffix(f" [{first.code}]") + (f" (and {more} more)" if more else "")
-        raise Broken(first.code, said, hint=first.hint)
-    return found.raw, found.report
 
 
 def examined(binary: Binary, folder: Path, models: Models) -> Examined:
@@ -242,12 +227,8 @@ def _of_row(row: cases.Judged) -> Finding:
 
 async def _canaries(binary: Binary, bundle: Bundle, folder: Path, models: Models) -> list[Finding]:
     """What the bundle's canaries say of it, on an OPA of its own."""
-    sidecar = Sidecar(binary, bundle)
-    await sidecar.start()
-    try:
+    async with Sidecar(binary, bundle) as sidecar:
         wrong = await canaries.failures(sidecar, bundle, models)
-    finally:
-        await sidecar.stop()
     hint = "change the rule, or what the canary expects in canaries/data.json"
     return [finding("gate.canary", one, **_where(folder, one.partition(":")[0]), hint=hint) for one in wrong]
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from magistrate.core import canonical
+from magistrate.core.answers import OUTCOMES
 from magistrate.core.errors import Malformed, NoAnswer
 from magistrate.policy.facts import WHOSE, Fact, Question
 from magistrate.policy.people import approval, filled, with_approvals
 from magistrate.policy.sidecar import Sidecar
-from magistrate.policy.states import OUTCOMES, State, state
+from magistrate.policy.states import State, state
 
 MOST: Final = 4000  # questions over all facts, one at a time: a second or three
 EACH: Final = 250  # of one fact at most
