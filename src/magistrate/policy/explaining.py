@@ -1,7 +1,8 @@
 """Explaining a recorded answer: who spoke, what they saw, and what would have changed it.
 
 First the recorded question is asked again of the recorded bundle, and must get the recorded answer byte for byte: to
-explain another answer would be a lie. Everything after that is asked of the same bundle on a sidecar of its own.
+explain another answer would be a lie. Everything after that is asked of the same bundle. No live decision depends on
+the OPAs that are asked.
 """
 
 from __future__ import annotations
@@ -11,21 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from magistrate.core import canonical
-from magistrate.core.errors import Broken
+from magistrate.core.errors import Broken, NoAnswer
 from magistrate.core.replay import difference
 from magistrate.core.values import thaw
 from magistrate.policy import places as places_
+from magistrate.policy.batches import Batches
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.facts import Facts
 from magistrate.policy.nearest import Nearest, nearest
 from magistrate.policy.places import POLICIES, Places, Rule
 from magistrate.policy.reading import Fact, Reading
-from magistrate.policy.sidecar import Sidecar
 from magistrate.policy.states import State, state
 from magistrate.policy.tracing import Trace, governing, trace
 
-DEADLINE: Final = 10.0  # nobody waits at a gate for these answers
 # which words of a policy a document hears
 HEARD: Final = {"decision": ("deny", "tier", "approval", "constraint"), "verification": ("deviation",)}
 
@@ -106,18 +106,17 @@ async def explain(
         NoAnswer: the bundle gives none.
         Unavailable: OPA does not run.
     """
-    sidecar = Sidecar(binary, bundle, deadline=DEADLINE)
-    await sidecar.start()
-    try:
+    async with Batches(binary, bundle, opas=0 if search else 1) as opas:
         raw = canonical.canonical(question)
-        hold_same(answer, (await sidecar.ask(document, raw)).value)
+        (said,) = await opas.ask([(document, raw)])
+        if isinstance(said, NoAnswer):
+            raise said
+        hold_same(answer, said)
         traced = trace(binary, bundle, document, raw)
         hold_same(answer, traced.answer)
         places = places or places_.read(binary, bundle)
         told = _told(binary, bundle, document, dict(question), places, traced)
-        found = await _nearest(sidecar, bundle, document, dict(question), told) if search else None
-    finally:
-        await sidecar.stop()
+        found = await _nearest(opas, bundle, document, dict(question), told) if search else None
     return Explanation(
         document=document,
         state=state(document, answer),
@@ -182,8 +181,8 @@ def _of_engine(rule: Rule) -> bool:
     return not rule.package.startswith(POLICIES)
 
 
-async def _nearest(sidecar: Sidecar, bundle: Bundle, document: str, question: dict[str, Any], told: _Told) -> Nearest:
+async def _nearest(opas: Batches, bundle: Bundle, document: str, question: dict[str, Any], told: _Told) -> Nearest:
     # each expression of a helper is read with whoever calls it: rules that say something are the ones to read
     rules = [rule for rule in told.rules if rule.spoken]
     facts = Facts(told.places, bundle, thaw(question), rules).all()
-    return await nearest(sidecar, document, thaw(question), facts)
+    return await nearest(opas, document, thaw(question), facts)
