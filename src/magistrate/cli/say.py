@@ -34,6 +34,7 @@ EXITS: tuple[tuple[type[MagistrateError], int], ...] = (
     (Unavailable, AWAY),
     (Broken, FAILED),
 )
+CHECKED = ("bundle", "gate", "table")  # codes of what a bundle or its folder holds: a failed check, and no misuse
 OUTCOMES = {"allow": DONE, "ask": WAITING, "deny": DENIED}
 
 
@@ -75,8 +76,9 @@ def failed(error: MagistrateError) -> int:
             words(f"  remedy: {visible(str(reason['remedy']))}")
         if reason.get("code"):
             words(f"  see {visible(link(str(reason['code'])))}")
-    words(f"hint: {error.hint or 'magistrate doctor'}")
-    return next((code for kind, code in EXITS if isinstance(error, kind)), UNEXPECTED)
+    unfit = isinstance(error, Malformed) and error.code.partition(".")[0] in CHECKED
+    words(f"hint: {error.hint or ('magistrate policy check' if unfit else 'magistrate doctor')}")
+    return FAILED if unfit else next((code for kind, code in EXITS if isinstance(error, kind)), UNEXPECTED)
 
 
 def misused(error: TyperException) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,27 @@ def parsed(binary: Binary, folder: Path, names: Iterable[str]) -> list[Any]:
 
 
 def refusal(said: bytes) -> Malformed:
-    """OPA's complaint as our error."""
-    text = said.decode("utf-8", "replace").strip()
+    """OPA's complaint as our error, in its own words: `file:line: code: what`, a line each."""
+    text = _words(said.decode("utf-8", "replace").strip())
     undefined = re.search(r"undefined function ((?!data\.)\S+)", text)
     if undefined:
         hint = "its answer could differ in a replay, or OPA has no such builtin; time and facts are in the input"
         return Malformed("gate.builtin", f"a policy may not call {undefined[1]}: {text}", hint=hint)
     return Malformed("gate.compile", text or "OPA refuses the bundle")
+
+
+def _words(text: str) -> str:
+    """What OPA says as text; where it was asked for JSON, that is told as it tells the same otherwise."""
+    try:
+        return "\n".join(map(_line, json.loads(text)["errors"]))
+    except (ValueError, KeyError, TypeError):
+        return text
+
+
+def _line(error: Mapping[str, Any]) -> str:
+    at = error.get("location") or {}
+    where = f"{at['file']}:{at['row']}: " if at.get("file") else ""
+    return where + ": ".join(str(error[name]) for name in ("code", "message") if error.get(name))
 
 
 def _check_strictly(binary: Binary, bundle: Bundle, folder: Path) -> None:

@@ -31,7 +31,7 @@ _STRICT: Final = "mend it: unused names, unknown fields of the question and wron
 BRIEF: Final = 200  # characters of a failure in a finding; `policy test` tells all of it
 Models = Mapping[str, type[Document]]  # by document: how an answer must read
 _PLACE: Final = re.compile(r"/?([A-Za-z0-9_./-]+\.(?:rego|json|yaml|csv|manifest)):(\d+):?\s*(.*)", re.DOTALL)
-_OPA_SAYS: Final = re.compile(r"^(?:\d+ errors? occurred[^:]*:\s*)?(\S+\.rego):(\d+): (.+)$", re.MULTILINE)
+_OPA_SAYS: Final = re.compile(r"(?:^|: )/?(\S+\.rego):(\d+): (.+)$", re.MULTILINE)
 
 
 class Finding(Document):
