@@ -11,11 +11,13 @@ import pytest
 
 from magistrate import cli
 from magistrate.cli import authoring, formats, say
-from magistrate.core.errors import Refused
+from magistrate.core.errors import Malformed, Refused
 from magistrate.engine import installation
 from magistrate.policy.archive import Archive
 from magistrate.policy.coverage import Gap
-from tests.policy.test_gated import CASES, TESTS, _folder
+from tests.policy.test_gated import CASES, FILE, POLICY, TESTS, _folder
+from tests.policy.trees import POLICY as FIRST
+from tests.policy.trees import policy
 from tests.support.rego_tools import ROOT, opa
 
 TEST = "policies/refunds/refunds_test.rego"
@@ -95,6 +97,68 @@ def test_what_does_not_compile_and_a_table_that_is_none_are_failures_with_their_
     assert f"FAIL {TEST}:16  gate.compile" in out
     assert f"FAIL {TABLE}:3  table.action" in out
     assert "did you mean `refund.create`?" in out
+
+
+UNCOMPILED = {
+    "no such name": ("_x if nosuch", 22, "gate.compile", "rego_unsafe_var_error: var nosuch is unsafe"),
+    "no Rego": ("_x if {", 23, "gate.compile", "rego_parse_error: unexpected eof token"),
+    "another type": ('_x := 1 + "a"', 22, "gate.compile", "rego_type_error: plus: invalid argument(s)"),
+    "a clock": ("_x := time.now_ns()", 22, "gate.builtin", "rego_type_error: undefined function time.now_ns"),
+}
+
+
+@pytest.mark.parametrize("name", UNCOMPILED)
+def test_a_policy_that_does_not_compile_is_told_once_with_its_place_in_every_format(name, tmp_path, run):
+    text, line, code, said = UNCOMPILED[name]
+    _folder(tmp_path, {FILE: f"{POLICY}\n{text}\n"})
+
+    told = {format_: run("test", "--format", format_) for format_ in formats.FORMATS}
+
+    assert {ended for ended, _, _ in told.values()} == {say.FAILED}
+    assert not [format_ for format_, (_, out, _) in told.items() if '"errors"' in out or "{%0A" in out]
+    assert [row for row in told["text"][1].splitlines() if row[:4] in ("FAIL", "    ")][:2] == [
+        f"FAIL {FILE}:{line}  {code}",
+        f"     {said}",
+    ]
+    (found,) = json.loads(told["json"][1])["findings"]
+    assert (found["file"], found["line"], found["code"], found["detail"]) == (FILE, line, code, said)
+    (result,) = json.loads(told["sarif"][1])["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"]["region"]["startLine"] == line
+    (error,) = [row for row in told["github"][1].splitlines() if row.startswith("::error ")]
+    assert error.startswith(f"::error file=rego/{FILE},line={line},title={code}::{said}")
+    assert f'line="{line}"' in told["junit"][1]
+
+
+@pytest.mark.parametrize("name", ["no such name", "a clock"])
+def test_a_bundles_file_fails_its_check_as_its_folder_does(name, tmp_path, run):
+    text, line, code, said = UNCOMPILED[name]
+    (tmp_path / "bad.tar.gz").write_bytes(policy(f"{FIRST}\n{text}\n"))
+
+    ended, out, err = run("check", "bad.tar.gz")
+    again, as_json, _ = run("check", "bad.tar.gz", "--json")
+
+    line += FIRST.count("\n") - POLICY.count("\n")
+    assert (ended, again, out) == (say.FAILED, say.FAILED, "")
+    assert err.startswith(f"error: {FILE}:{line}: {said} [{code}]\nhint: ")
+    assert [(found["file"], found["line"]) for found in json.loads(as_json)["findings"]] == [(FILE, line)]
+
+
+def test_a_file_that_is_no_bundle_fails_its_check_and_the_hint_makes_one(tmp_path, run):
+    (tmp_path / "cut.tar.gz").write_bytes(b"PK")
+
+    assert run("check", "cut.tar.gz") == (
+        say.FAILED,
+        "",
+        "error: not a gzip file [bundle.archive]\nhint: magistrate policy build rego\n",
+    )
+    assert run("check", "gone.tar.gz")[0] == say.USAGE
+
+
+@pytest.mark.parametrize("code", ["bundle.manifest", "gate.compile", "table.value"])
+def test_what_a_bundle_holds_is_a_failed_check_wherever_it_is_found(code, capsys):
+    assert say.failed(Malformed(code, "no")) == say.FAILED
+    assert capsys.readouterr().err.splitlines()[-1] == "hint: magistrate policy check"
+    assert say.failed(Malformed("input.file", "no")) == say.USAGE
 
 
 def test_lines_that_no_test_reaches_are_listed(tmp_path, run):

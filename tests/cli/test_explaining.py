@@ -10,6 +10,7 @@ import sqlite3
 import pytest
 
 from magistrate.cli import explaining, say
+from magistrate.core.errors import Absent
 from magistrate.keys import private
 from magistrate.keys.operator import Profile, save
 from tests.campaigns.load import RESTART
@@ -124,6 +125,12 @@ def test_an_intent_that_is_not_there_is_absent(house):
     assert (code, "[intent.unknown]" in told) == (say.UNEXPECTED, True)
     code, told = explain(house, house.made["refund"], "--document", "verification")
     assert (code, "[explain.none]" in told) == (say.UNEXPECTED, True)
+
+
+def test_where_nothing_can_be_written_the_hint_looks_there(tmp_path):
+    with pytest.raises(Absent, match=r"input\.file") as no:
+        explaining._put(str(tmp_path / "no such folder" / "input.json"), "{}")
+    assert no.value.hint == f"ls -ld '{tmp_path}/no such folder'"
 
 
 def test_the_question_opens_in_an_editor(house, tmp_path):

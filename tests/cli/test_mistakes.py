@@ -50,7 +50,7 @@ def run(capsys, monkeypatch, *words):
         ("warrant verify gone.json", say.USAGE, "[input.file]"),
         ("warrant verify .", say.USAGE, "[input.file]"),
         ("policy check gone.tar.gz", say.USAGE, "[input.file]"),
-        ("policy check cut.json", say.USAGE, "[bundle.archive]"),
+        ("policy check cut.json", say.FAILED, "[bundle.archive]"),
         ("keys pin gone.json --fingerprint x", say.USAGE, "[input.file]"),
         ("keys pin cut.json --fingerprint x", say.USAGE, "[key.malformed]"),
         ("up --bundle gone.tar.gz", say.USAGE, "[input.file]"),

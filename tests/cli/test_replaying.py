@@ -20,6 +20,7 @@ from magistrate.engine import replaying as engine
 from magistrate.keys import pins
 from tests.api import real
 from tests.api.house import ORIGIN, redemption
+from tests.policy import trees
 from tests.policy.trees import packed, unpacked
 from tests.support import reference
 
@@ -166,6 +167,15 @@ def test_without_its_keys_a_copy_is_replayed_but_nothing_is_signed(root, capsys,
 def test_mistakes(root, capsys, monkeypatch, words, code, error):
     found, said = run(capsys, monkeypatch, *words.split())
     assert (found, error in said.err) == (code, True), said.err
+
+
+@pytest.mark.parametrize("words", ["replay --bundle bad", "policy diff active bad", "policy diff bad active"])
+def test_a_folder_that_does_not_build_fails_here_as_its_check_does(root, capsys, monkeypatch, words):
+    trees.tree(root / "bad", {"policies/refunds/refunds.rego": trees.POLICY + "\n_x if nosuch\n"})
+    code, said = run(capsys, monkeypatch, *words.split())
+    line = trees.POLICY.count("\n") + 2
+    told = f"error: policies/refunds/refunds.rego:{line}: rego_unsafe_var_error: var nosuch is unsafe [gate.compile]"
+    assert (code, said.err.splitlines()[0]) == (say.FAILED, told)
 
 
 def test_a_loosening_is_exit_5_until_it_is_accepted_by_name(root, capsys, monkeypatch):

@@ -93,20 +93,23 @@ def test_without_a_decision_it_is_the_last_that_was_asked():
 
 @pytest.mark.parametrize("meant", [{"document": "verification"}, {"round_": 3}, {"asking": 5}])
 def test_what_was_not_asked_is_not_made_up(meant):
-    with pytest.raises(Absent, match=r"explain\.none"):
+    with pytest.raises(Absent, match=r"explain\.none") as none:
         pick(CHAIN, **meant)
+    assert none.value.hint == "magistrate intent show ID --chain"
 
 
 def test_where_opa_was_silent_no_rule_spoke():
     refusal = entry(3, "refusal", {"code": "opa.timeout", "question": {"round": 1}, "asked": []})
-    with pytest.raises(Absent, match=r"explain\.unanswered.*opa\.timeout"):
+    with pytest.raises(Absent, match=r"explain\.unanswered.*opa\.timeout") as none:
         pick([refusal])
+    assert none.value.hint == "magistrate intent show ID --chain"
 
 
 def test_an_erased_body_is_said_to_be_erased():
     made = CHAIN[1]
-    with pytest.raises(Absent, match=r"entry\.erased"):
+    with pytest.raises(Absent, match=r"entry\.erased") as none:
         pick([Entry(made.index, made.leaf, made.header, None, None)])
+    assert none.value.hint == "magistrate intent show ID --chain"
 
 
 def test_a_standing_the_program_narrowed_is_told_apart_from_the_answer():
@@ -148,3 +151,9 @@ def test_an_entry_that_does_not_stand_is_refused(spoil):
     spoil(shown)
     with pytest.raises(Broken):
         entry_of(shown)
+
+
+def test_what_is_no_entry_is_asked_of_the_data_folder_instead():
+    with pytest.raises(Broken, match=r"entry\.view") as no:
+        entry_of({})
+    assert no.value.hint == "magistrate policy explain DECISION --data DIR"

@@ -34,6 +34,7 @@ def seen(one):
         (lambda answer: answer["terms"]["warrant"].update(ttl=301), "/terms/warrant/ttl"),
         (lambda answer: answer["standing"]["reasons"][0].update(title="another"), "/standing/reasons/0/title"),
         (lambda answer: answer["terms"].pop("tier"), "/terms/tier"),
+        (lambda answer: answer["standing"].update(reasons=[]), "/standing/reasons/0"),
     ],
 )
 def test_another_answer_than_the_recorded_one_is_not_explained(spoil, pointer):

@@ -7,7 +7,6 @@ import pytest
 
 from magistrate.core import canonical
 from magistrate.core.decision import DecisionAnswer
-from magistrate.core.errors import Broken
 from magistrate.policy import gated, report
 from magistrate.policy.bundle import Bundle
 from tests.policy.trees import DATA, tree
@@ -109,9 +108,9 @@ def _found(binary, folder):
 
 
 def test_a_folder_that_holds_is_built_and_its_figures_told(tmp_path, binary):
-    raw, made = gated.gated(binary, _folder(tmp_path), {})
+    found = gated.examined(binary, _folder(tmp_path), {})
 
-    bundle = Bundle.read(raw)
+    bundle, made = Bundle.read(found.raw), found.report
     assert made.bundle == report.facts_of(bundle, binary)
     assert made.bundle.digest == bundle.digest
     assert made.bundle.opa == report.Opa(version=binary.version, sha256=f"sha256:{binary.sha256}")
@@ -203,22 +202,11 @@ def test_all_of_one_step_is_found_at_once(tmp_path, binary):
     ]
 
 
-def test_whoever_builds_hears_the_first_and_how_many_more(tmp_path, binary):
-    changes = {TEST: TESTS.replace("_of(101)", "_of(99)"), TABLE: CASES.replace("deny", "ask")}
-
-    with pytest.raises(Broken) as refused:
-        gated.gated(binary, _folder(tmp_path, changes), {})
-
-    assert refused.value.code == "gate.test"
-    assert refused.value.detail.startswith(f"{TEST}:14: tests.policies.refunds.test_a_large_one_is_not fails")
-    assert refused.value.detail.endswith("(and 1 more)")
-
-
 def test_the_facts_of_a_bundle_move_with_what_they_are_about_alone(tmp_path, binary):
     def facts(name, changes):
-        raw, made = gated.gated(binary, _folder(tmp_path / name, changes), {})
-        assert canonical.digest(raw) == made.bundle.digest
-        return made.bundle
+        found = gated.examined(binary, _folder(tmp_path / name, changes), {})
+        assert canonical.digest(found.raw) == found.report.bundle.digest
+        return found.report.bundle
 
     row = CATALOGUE["actions"]["refund.create"]
     engine = DECISION.replace("# title: The terms", "# title: The terms, as drawn")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from magistrate.core.errors import NoAnswer
 from magistrate.core.values import thaw
+from magistrate.policy import batches, explaining
 from magistrate.policy.nearest import Change
+from magistrate.policy.sidecar import Sidecar
 from magistrate.policy.states import state
 from tests.policy import explained as by
 
@@ -153,3 +156,54 @@ def test_parameters_no_schema_allows_are_not_called_facts():
 def test_the_same_record_gives_the_same_explanation():
     again = by.explained(by.SAMPLES["mail"], anew=True)
     assert again.plain() == by.explained(by.SAMPLES["mail"]).plain()
+
+
+class OneByOne:
+    """In the place of `Batches`: an ordinary sidecar, each question by itself."""
+
+    wide = 16
+
+    def __init__(self, binary, bundle, **_):
+        self._sidecar = Sidecar(binary, bundle, deadline=30.0)
+
+    async def __aenter__(self):
+        await self._sidecar.start()
+        return self
+
+    async def __aexit__(self, *_):
+        await self._sidecar.stop()
+
+    async def ask(self, questions):
+        return [await self._said(*question) for question in questions]
+
+    async def _said(self, document, question):
+        try:
+            return (await self._sidecar.ask(document, question)).value
+        except NoAnswer as none:
+            return none
+
+
+RECORDED = ("cascade-deviates", "thief-is-refused", "deploy-asks")  # to the first's, some questions have no answer
+
+
+@pytest.mark.parametrize("name", ["mail", "refunds", *RECORDED])
+def test_asking_one_by_one_finds_the_very_same(name, monkeypatch):
+    canary = thaw(by.bundle().data["canaries"].get(name, {"document": "decision", "question": by.SAMPLES.get(name)}))
+    together = by.explained(canary["question"], canary["document"]).plain()
+    monkeypatch.setattr(explaining, "Batches", OneByOne)
+    assert by.explained(canary["question"], canary["document"], anew=True).plain() == together
+
+
+def test_a_search_asks_many_questions_in_one_query(monkeypatch):
+    asked = []
+    ask_many = batches.ReplaySidecar.ask_many
+
+    async def counted(self, questions):
+        asked.append(len(questions))
+        return await ask_many(self, questions)
+
+    monkeypatch.setattr(batches.ReplaySidecar, "ask_many", counted)
+    explanation = by.explained(by.SAMPLES["mail"], anew=True)
+    assert max(asked) == batches.MOST
+    assert len(asked) < explanation.nearest.asked / 16
+    assert sum(asked) > explanation.nearest.asked * 9 / 10

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from magistrate.core import reasons as links
-from magistrate.policy import reasons, rules, source
+from magistrate.policy import places, reasons, source
 from tests.support import reference
 from tests.support.rego_tools import REGO, ROOT
 
@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "reasons.md"
 
 @pytest.fixture(scope="module")
 def found(binary):
-    return rules.public(source.trees(binary, REGO))
+    return places.of(source.trees(binary, REGO)).public()
 
 
 def test_the_page_is_what_the_program_would_write(found):
@@ -45,7 +45,7 @@ def test_an_authors_words_are_no_markup(binary, tmp_path):
         'package policies.p\n\n# METADATA\n# title: "<script>[x](y) `z`"\n# custom: {code: p.x}\ndeny contains 1\n'
     )
 
-    text = reasons.page(rules.public(source.trees(binary, tmp_path)))
+    text = reasons.page(places.of(source.trees(binary, tmp_path)).public())
 
     assert r"\<script\>\[x\](y) \`z\`." in text
 

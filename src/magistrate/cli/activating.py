@@ -42,7 +42,9 @@ def activate(
     Example: magistrate policy activate rego --reason "small refunds up to 75 EUR"
     """
     if live_warrants not in ("keep", "revoke"):
-        raise Malformed("policy.live_warrants", "live warrants are kept or revoked", hint="--live-warrants keep")
+        raise Malformed(
+            "policy.live_warrants", "live warrants are kept or revoked", hint="magistrate policy activate --help"
+        )
     if report is not None and (_is_digest(bundle) or Path(bundle).is_dir()):
         hint = "magistrate policy activate bundles/3f2a....tar.gz --report report.json"
         raise Malformed("policy.report", "a report is given with a bundle's file", hint=hint)

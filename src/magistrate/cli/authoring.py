@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 Rego = Annotated[Path | None, typer.Argument(help="The rego folder; left out, `rego` here or the shipped one.")]
 LOOK_EVERY = 0.3  # seconds between looks at the files
+_ANEW: Final = "magistrate policy build rego"
 
 
 def add(policy: typer.Typer) -> None:
@@ -151,14 +154,18 @@ def check(
 ) -> None:
     """Check a bundle's shape, vocabulary and builtins; or put a folder through the whole gate without building.
 
+    Exit 5 where something keeps it out.
+
     Example: magistrate policy check rego
     """
     from magistrate.policy import gate, gated, report
     from magistrate.policy.bundle import Bundle
 
     if what is not None and not what.is_dir():
-        bundle, opa = Bundle.read(read_file(what)), find_opa()
-        gate.check(opa, bundle)
+        raw, opa = read_file(what), find_opa()
+        with checked(as_json=as_json):
+            bundle = Bundle.read(raw)
+            gate.check(opa, bundle)
         say.data(report.facts_of(bundle, opa).plain(), as_json=as_json)
         return
     found = gated.examined(find_opa(), folder(what), ANSWERS)
@@ -175,14 +182,29 @@ def _figures(made: BuildReport) -> str:
     )
 
 
-def _tell(findings: tuple[Finding, ...], *, as_json: bool) -> int:
-    """Say what keeps a folder out, each with file and line; returns the exit code."""
+@contextmanager
+def checked(*, as_json: bool = False) -> Iterator[None]:
+    """Tell what is wrong with a bundle, or with the folder it is built from, as the gate tells it.
+
+    Raises:
+        typer.Exit: something is.
+    """
+    from magistrate.policy import gated
+
+    try:
+        yield
+    except Malformed as refused:
+        raise typer.Exit(_tell(gated.findings_of(refused), as_json=as_json, hint=_ANEW)) from None
+
+
+def _tell(findings: Sequence[Finding], *, as_json: bool, hint: str = "") -> int:
+    """Say what keeps a folder or a bundle out, each with file and line; returns the exit code."""
     if as_json:
         say.data({"findings": [found.plain() for found in findings]}, as_json=True)
     for found in findings:
         say.words(f"error: {say.visible(str(found))}")
-        if found.hint:
-            say.words(f"hint: {found.hint}")
+        if helps := found.hint or hint:
+            say.words(f"hint: {helps}")
     return say.FAILED
 
 
@@ -230,11 +252,11 @@ def reasons_(
 
     Example: magistrate policy reasons rego --out docs/reasons.md
     """
-    from magistrate.policy import reasons, rules, source
+    from magistrate.policy import places, reasons, source
 
-    found = [rule for rule in rules.public(source.trees(find_opa(), folder(rego))) if rule.code]
+    found = [rule for rule in places.of(source.trees(find_opa(), folder(rego))).public() if rule.code]
     if as_json:
-        say.data([rule.plain() for rule in found], as_json=True)
+        say.data([reasons.row(rule) for rule in found], as_json=True)
     elif out is None:
         typer.echo(reasons.page(found), nl=False)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,7 @@ from magistrate.client import Client
 from magistrate.core import canonical
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent, Broken
-from magistrate.core.recorded import Recorded, entry_of, pick
+from magistrate.core.recorded import OFFLINE, Recorded, entry_of, pick
 from magistrate.core.values import DIGEST, moment, thaw
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _online(said: str, document: str, round_: int, asking: int) -> tuple[Recorde
     found = pick(_entries(client, said), document=document, round_=round_, asking=asking)
     raw = client.raw(f"/v1/bundles/{found.bundle}")
     if canonical.digest(raw) != found.bundle:
-        raise Broken("bundle.changed", f"the service shows other bytes than those of {found.bundle}")
+        raise Broken("bundle.changed", f"the service shows other bytes than those of {found.bundle}", hint=OFFLINE)
     return found, Bundle.read(raw)
 
 
@@ -156,7 +157,8 @@ def _put(file: str, text: str) -> None:
     try:
         Path(file).write_text(text, "utf-8")
     except OSError as error:
-        raise Absent("input.file", f"{file} cannot be written: {error.strerror}") from None
+        hint = f"ls -ld {shlex.quote(str(Path(file).parent))}"
+        raise Absent("input.file", f"{file} cannot be written: {error.strerror}", hint=hint) from None
     say.words(f"wrote {file}")
 
 
@@ -231,8 +233,7 @@ def _spoke(one: Told) -> Iterator[str]:
 
 
 def _named(one: Told) -> str:
-    where = f"{one.rule.file.removeprefix('/')}:{one.rule.row}"
-    return "  ".join(part for part in (one.rule.code, where, one.rule.title) if part)
+    return "  ".join(part for part in (one.rule.code, one.rule.place, one.rule.title) if part)
 
 
 def _facts(one: Told) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from magistrate.cli import places, say
+from magistrate.cli.authoring import checked
 from magistrate.cli.impact_forms import counts, form_of
 from magistrate.cli.me import Json, read_file
 from magistrate.cli.service import find_opa
@@ -246,7 +247,8 @@ def bundle_of(said: str, data: Path, binary: Binary) -> Bundle:
 
     Raises:
         Absent, Broken: no such bundle, or not as its digest says.
-        Malformed: the file is no bundle, or the folder does not build.
+        Malformed: there is no such file.
+        typer.Exit: the file is no bundle, or the folder does not build; why was told.
     """
     from magistrate.engine.certifying import in_force, reference_in
 
@@ -254,7 +256,9 @@ def bundle_of(said: str, data: Path, binary: Binary) -> Bundle:
         said = in_force(data)
     if not said.startswith("sha256:"):
         path = Path(said)
-        return Bundle.read(build(binary, path) if path.is_dir() else read_file(path))
+        raw = b"" if path.is_dir() else read_file(path)
+        with checked():
+            return Bundle.read(raw or build(binary, path))
     try:
         return Archive(data / "bundles", binary).load(said)
     except Absent:

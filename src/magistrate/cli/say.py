@@ -35,6 +35,7 @@ EXITS: tuple[tuple[type[MagistrateError], int], ...] = (
     (Unavailable, AWAY),
     (Broken, FAILED),
 )
+CHECKED = ("bundle", "gate", "table")  # codes of what a bundle or its folder holds: a failed check, and no misuse
 OUTCOMES = {"allow": DONE, "ask": WAITING, "deny": DENIED}
 
 
@@ -77,6 +78,8 @@ def failed(error: MagistrateError) -> int:
         if reason.get("code"):
             words(f"  see {visible(link(str(reason['code'])))}")
     words(f"hint: {error.hint or hints.of(error.code)}")
+    if isinstance(error, Malformed) and error.code.partition(".")[0] in CHECKED:
+        return FAILED
     return next((code for kind, code in EXITS if isinstance(error, kind)), UNEXPECTED)
 
 

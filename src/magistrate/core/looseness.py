@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from magistrate.core.answers import OUTCOMES, outcome
 from magistrate.core.decision import within
 
 Direction: TypeAlias = Literal["same", "loosened", "tightened", "other"]
@@ -18,8 +19,6 @@ Answer: TypeAlias = Mapping[str, Any] | None  # None: there was no answer, which
 
 SILENT: Final = "no answer"
 RECORDED: Final = "recorded"  # the first side, where it is the answers on record and no bundle is asked for them
-_OUTCOMES: Final = ("deny", "ask", "allow")
-_VERDICTS: Final = ("deviating", "inconclusive", "conforming")
 _LONGER: Final = ("ttl", "uses", "report_by_seconds")  # of a warrant: more is looser
 _SHORTER: Final = ("rollback_seconds",)  # less is looser
 LOOSER, TIGHTER = 1, -1
@@ -60,26 +59,11 @@ def compare(document: str, was: Answer, now: Answer, ranks: Ranks) -> Change:
 
 
 def label(document: str, answer: Answer) -> str:
-    """An answer's outcome in a word or two."""
+    """An answer's outcome, and the tier of a decision."""
     if answer is None:
         return SILENT
-    match document:
-        case "decision":
-            return f"{answer['standing']['outcome']} {answer['terms']['tier']}".strip()
-        case "verification":
-            return str(answer["verdict"])
-        case "approval":
-            return "may" if answer["may"] else "may not"
-        case "admission":
-            return "admit" if answer["admit"] else "refuse"
-        case _:
-            return "allowed" if answer["allowed"] else "refused"
-
-
-def outcome(document: str, answer: Answer) -> str:
-    """The label without its tier."""
-    said = label(document, answer)
-    return said.split(" ")[0] if document == "decision" and answer is not None else said
+    tier = answer["terms"]["tier"] if document == "decision" else ""
+    return f"{outcome(document, answer)} {tier}".strip()
 
 
 Step: TypeAlias = tuple[str, int]
@@ -111,20 +95,10 @@ _POINTERS: Final = {
 
 
 def _level(document: str, answer: Answer) -> int:
-    """How much an answer permits at first sight; 0 is nothing."""
+    """How much an answer permits at first sight; 0 is nothing, and a verdict is more than none."""
     if answer is None:
         return 0
-    match document:
-        case "decision":
-            return _OUTCOMES.index(answer["standing"]["outcome"])
-        case "verification":
-            return 1 + _VERDICTS.index(answer["verdict"])
-        case "approval":
-            return int(answer["may"])
-        case "admission":
-            return int(answer["admit"])
-        case _:
-            return int(answer["allowed"])
+    return OUTCOMES[document][::-1].index(outcome(document, answer)) + (document == "verification")
 
 
 def _decisions(was: Mapping[str, Any], now: Mapping[str, Any], ranks: Ranks) -> Iterator[Step]:

@@ -19,6 +19,9 @@ _KINDS: Final = {
     "strict": bool,
 }
 
+_CHAIN: Final = "magistrate intent show ID --chain"
+OFFLINE: Final = "magistrate policy explain DECISION --data DIR"  # where the service's word is not to be had
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -143,7 +146,7 @@ def entry_of(view: Mapping[str, Any]) -> Entry:
         salt = bytes.fromhex(view["salt"]) or None
         entry = Entry(int(view["index"]), leaf, str(view["header"]).encode(), salt, body)
     except (KeyError, TypeError, ValueError):
-        raise Broken("entry.view", "the service shows something that is no entry") from None
+        raise Broken("entry.view", "the service shows something that is no entry", hint=OFFLINE) from None
     entry.hold()
     return entry
 
@@ -163,7 +166,7 @@ def pick(entries: Iterable[Entry], *, document: str = "", round_: int = 0, askin
     if not found:
         raise _nothing(entries, document)
     if asking > len(found):
-        raise Absent("explain.none", f"there are {len(found)} such questions, not {asking}")
+        raise Absent("explain.none", f"there are {len(found)} such questions, not {asking}", hint=_CHAIN)
     number = asking or len(found)
     return replace(found[number - 1], number=number, of=len(found))
 
@@ -175,11 +178,11 @@ def _usual(asked: Sequence[Recorded]) -> str:
 
 def _nothing(entries: Sequence[Entry], document: str) -> Absent:
     if any(entry.erased for entry in entries):
-        return Absent("entry.erased", "the body that held the question was erased")
+        return Absent("entry.erased", "the body that held the question was erased", hint=_CHAIN)
     silent = [entry for entry in entries if entry.kind == "refusal" and not entry.content().get("asked")]
     if silent:
         code = silent[-1].content().get("code", "")
-        return Absent("explain.unanswered", f"OPA gave no answer to this question ({code}), so no rule spoke")
+        said = f"OPA gave no answer to this question ({code}), so no rule spoke"
+        return Absent("explain.unanswered", said, hint=_CHAIN)
     what = f"question of {document}" if document else "recorded question"
-    hint = "magistrate intent show ID --chain"
-    return Absent("explain.none", f"there is no such {what} in what was named", hint=hint)
+    return Absent("explain.none", f"there is no such {what} in what was named", hint=_CHAIN)

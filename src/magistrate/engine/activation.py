@@ -22,9 +22,8 @@ from magistrate.core.signature import decode_public, sign_document, verify_docum
 from magistrate.core.values import moment
 from magistrate.engine.containment import revoke_in
 from magistrate.engine.installation import PAGE, Installation, Keep, Seen, Word, every
-from magistrate.policy import changes, report
+from magistrate.policy import canaries, changes, report
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.canaries import failures
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
@@ -221,13 +220,10 @@ async def hold_canaries(house: Installation, bundle: Bundle) -> None:
     """
     try:
         sidecar = await house.sidecars.of(bundle.digest)
-        wrong = await failures(sidecar, bundle, ANSWERS)
-    except NoAnswer:
+        await canaries.hold(sidecar, bundle, ANSWERS)
+    except (NoAnswer, Refused):
         await house.sidecars.drop(bundle.digest)
         raise
-    if wrong:
-        await house.sidecars.drop(bundle.digest)
-        raise Refused("bundle.canaries", f"the bundle fails its own canaries: {'; '.join(wrong)}")
 
 
 # -- what is over

@@ -90,8 +90,10 @@ async def _within(look: Coroutine[Any, Any, Impact], digest: str) -> Impact:
         async with asyncio.timeout(SECONDS):
             return await look
     except TimeoutError:
-        hint = f"a rule of it may be slow; with more time: magistrate policy diff active {digest}"
-        raise Unavailable("impact.too_long", f"asking it took more than {SECONDS:.0f} seconds", hint=hint) from None
+        detail = (
+            f"asking it took more than {SECONDS:.0f} seconds: a rule of it may be slow; `policy diff` takes its time"
+        )
+        raise Unavailable("impact.too_long", detail, hint=f"magistrate policy diff active {digest}") from None
 
 
 def _again(failed: BaseException | None) -> bool:

@@ -57,7 +57,7 @@ class _Comparison:
     async def whole(self) -> None:
         """Ask everything."""
         first, end = await asyncio.to_thread(self._range)
-        await asyncio.to_thread(self._sides.look, self._record.binary)
+        await asyncio.to_thread(self._sides.look)
         history = History(self._record.ledger, first, end)
         progress = Progress(0, first, first, end)
         try:
@@ -78,6 +78,7 @@ class _Comparison:
             # nobody pinned a key: that says nothing about an entry, and a replay tells it
             faults = [one for one in (*history.findings, *self._head.findings) if one.code != "replay.unpinned"]
             self.impact.skipped.update(["changed"] * len(faults))
+            await asyncio.to_thread(self._sides.place, self._record.binary)
         finally:
             history.close()
 

@@ -18,15 +18,14 @@ from magistrate.core.genesis import Recovery
 from magistrate.core.signature import Signer, decode_public, sign_document, verify_document
 from magistrate.core.values import moment, parse, unix
 from magistrate.engine.installation import Asked, Installation, Keep, Principal
+from magistrate.policy import canaries
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.canaries import failures
 from magistrate.policy.sidecar import Sidecar
 from magistrate.store.sqlite import Store
 from magistrate.store.txn import Txn
 
 AT_TOLERANCE = 300
-CANARY_SECONDS = 5.0
 AGAIN = "magistrate policy recover --help"
 MARK_TOLERANCE = 7 * 86_400  # operators of a stopped service may need days to come together
 
@@ -123,22 +122,12 @@ async def recover_bundle(
     active = store.row("installation", "active")
     if active is None or active.data["bundle"] == bundle.digest:
         raise Conflict("recovery.sound", "this bundle is in force already: there is nothing to recover")
-    await _hold_canaries(bundle, binary)
+    async with Sidecar(binary, bundle) as sidecar:
+        await canaries.hold(sidecar, bundle, ANSWERS)
     named = {"digest": bundle.digest, "sequence": bundle.sequence, "contract": bundle.contract}
     reason = str(words[0]["reason"])
     opa = {"version": binary.version, "sha256": f"sha256:{binary.sha256}"}  # which answered the canaries
     return await store.commit(lambda txn: _append(txn, "bundle", reason, list(words), [], bundle=named, opa=opa))
-
-
-async def _hold_canaries(bundle: Bundle, binary: Binary) -> None:
-    sidecar = Sidecar(binary, bundle, deadline=CANARY_SECONDS)
-    await sidecar.start()
-    try:
-        wrong = await failures(sidecar, bundle, ANSWERS)
-    finally:
-        await sidecar.stop()
-    if wrong:
-        raise Refused("bundle.canaries", f"the bundle fails its own canaries: {'; '.join(wrong)}")
 
 
 def _hold_enough(store: Store, origin: str, words: Sequence[dict[str, Any]], *, what: str, to: str, now: int) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -91,19 +92,22 @@ class StateFile:
                 ),
             )
         except Malformed as error:
-            hint = "name another file, or remove this one to begin anew"
-            raise Malformed("replay.resume", f"{self.path}: {error.detail}", hint=hint) from None
+            raise Malformed("replay.resume", f"{self.path}: {error.detail}", hint=self._anew()) from None
         state = State.model_validate({name: getattr(said, name) for name in State.model_fields})
         if not hmac.compare_digest(said.seal.encode(), self._seal(state).encode()):
             detail = f"{self.path} is not as this installation wrote it: what it says was replayed may never have been"
-            raise Forged("replay.resume_forged", detail, hint="remove it to begin anew")
+            raise Forged("replay.resume_forged", detail, hint=self._anew())
         if said.genesis != genesis:
-            raise Conflict("replay.resume", f"{self.path} is about another ledger")
+            raise Conflict("replay.resume", f"{self.path} is about another ledger", hint=self._anew())
         for name, wanted in order.items():
             if said.order.get(name) != wanted:
                 detail = f"{self.path} is about {name} {said.order.get(name)!r}, not {wanted!r}"
-                raise Conflict("replay.resume", detail, hint="name another file to begin anew")
+                raise Conflict("replay.resume", detail, hint=self._anew())
         return state
+
+    def _anew(self) -> str:
+        """The command after which a replay with this file begins anew."""
+        return f"rm {shlex.quote(str(self.path))}"
 
     def save(self, state: State) -> None:
         """Put it in place whole.

@@ -195,12 +195,12 @@ class _Run:
     async def whole(self) -> None:
         """Ask everything in the range."""
         if self._sides is not None:
-            await asyncio.to_thread(self._sides.look, self._record.binary)
+            await asyncio.to_thread(self._sides.look)
         history = History(self._record.ledger, self._next, self._end)
         try:
             if self._begins not in (None, (self._first, history.root)):
                 detail = "the entries that the state file counts are not those of this ledger and range"
-                raise Conflict("replay.resume", detail, hint="name another file to begin anew")
+                raise Conflict("replay.resume", f"{detail}; name another file to begin anew")
             for entry, broken in history.entries():
                 if self._order.limit and self._questions >= self._order.limit:
                     self._end = entry.index
@@ -213,6 +213,8 @@ class _Run:
             self._held = history.hold_tree(self._head)
             for finding in (*history.findings, *self._head.findings):
                 self._find(finding)
+            if self._sides is not None:
+                await asyncio.to_thread(self._sides.place, self._record.binary)
         finally:
             history.close()
         if not self._questions:

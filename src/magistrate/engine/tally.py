@@ -19,7 +19,7 @@ from magistrate.policy.archive import Archive
 from magistrate.policy.batches import GIVEN_UP, Said
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.codes import Place, places
+from magistrate.policy.places import Rule, read
 
 EXAMPLES: Final = 5  # of each cause and direction
 NAMED: Final = 1000  # loosened answers named one by one; beyond them they are counted
@@ -70,7 +70,7 @@ class Impact:
     loosened: Counter[tuple[Cause, ...]] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
     named: list[dict[str, Any]] = field(default_factory=list)
-    places: tuple[Mapping[str, Place], Mapping[str, Place]] = ({}, {})
+    places: tuple[Mapping[str, Rule], Mapping[str, Rule]] = ({}, {})  # by code
     _shown: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def uncovered(self, accepted: Collection[str] = ()) -> int:
@@ -173,8 +173,8 @@ class Impact:
             "code": cause.code,
             "policy": cause.policy,
             "title": known.title if known else "",
-            "was_at": was.text() if was else "",
-            "now_at": now.text() if now else "",
+            "was_at": was.place if was else "",
+            "now_at": now.place if now else "",
             "names": list(cause.names),
             "uncovered": sum(
                 n for found, n in self.loosened.items() if cause in found and not covered(found, accepted)
@@ -210,15 +210,22 @@ class Sides:
 
     def __init__(self, archive: Archive, was: Bundle | None, now: Bundle) -> None:
         self._archive, self._was, self._now = archive, was, now
-        self._data: dict[str, Mapping[str, Any]] = {}
+        self._was_read = was  # whose data and rules stand for the first side
+        self._ranks: dict[str, Ranks] = {}  # by the first side's bundle
         self.impact = Impact(was.digest if was else RECORDED, now.digest)
 
-    def look(self, binary: Binary) -> None:
-        """Where each side's rules are, and what data differs: for recorded answers, the newest bundle among them."""
-        was = self._was or self._newest()
-        self.impact.places = (places(binary, was) if was else {}, places(binary, self._now))
-        if was is not None:
-            self.impact.data = changed_data(thaw(was.data), thaw(self._now.data))
+    def look(self) -> None:
+        """What data differs between the sides: for recorded answers, from the newest other bundle's."""
+        if self._was is None:
+            self._was_read = self._newest()
+        if self._was_read is not None:
+            self.impact.data = changed_data(thaw(self._was_read.data), thaw(self._now.data))
+
+    def place(self, binary: Binary) -> None:
+        """Where the rules are that made a difference, on each side; reading them takes OPA a second or two."""
+        if self.impact.rules:
+            was = read(binary, self._was_read).coded() if self._was_read else {}
+            self.impact.places = (was, read(binary, self._now).coded())
 
     def note(self, row: Recorded, was: Said, now: Said) -> None:
         """Count one question; one that a side was not asked, because it is too slow, was not compared."""
@@ -227,8 +234,8 @@ class Sides:
             return
         if not isinstance(was, NoAnswer) and same(was, row.answer):
             self.impact.reproduced += 1
-        before = self._was.data if self._was else self._data_of(row.bundle)
-        self.impact.note(row, _fit(row, was), _fit(row, now), Ranks.of(before, self._now.data))
+        ranks = self._ranks_of(self._was.digest if self._was else row.bundle)
+        self.impact.note(row, _fit(row, was), _fit(row, now), ranks)
 
     def _newest(self) -> Bundle | None:
         known = [digest for digest in self._archive.digests() if digest != self._now.digest]
@@ -237,13 +244,14 @@ class Sides:
         except MagistrateError:
             return None
 
-    def _data_of(self, digest: str) -> Mapping[str, Any]:
-        if digest not in self._data:
+    def _ranks_of(self, digest: str) -> Ranks:
+        if digest not in self._ranks:
             try:
-                self._data[digest] = self._archive.load(digest).data
+                before = self._was.data if self._was else self._archive.load(digest).data
             except MagistrateError:
-                self._data[digest] = {}
-        return self._data[digest]
+                before = {}
+            self._ranks[digest] = Ranks.of(before, self._now.data)
+        return self._ranks[digest]
 
 
 def _fit(row: Recorded, said: Said) -> Answer:

@@ -160,7 +160,7 @@ def _load(raw: bytes, depth: int = canonical.MAX_DEPTH_RECORD) -> Any:
 def _failure(status: int, body: bytes) -> NoAnswer:
     """The reason behind a status that is not 200."""
     if status == 401:
-        return NoAnswer("opa.unauthorized", "the sidecar does not know us", hint="restart the service")
+        return NoAnswer("opa.unauthorized", "the sidecar does not know us: start the service again")
     errors = _errors(body)
     if status == 500 and errors:
         first = errors[0]

@@ -191,13 +191,13 @@ def _listed(index: dict[str, _Row]) -> bytes:
     """
     raw = canonical.canonical({"bundles": [row.plain() for row in _in_order(index)]}) + b"\n"
     if len(raw) > MAX_INDEX:
-        hint = "none is ever removed; a new installation has room: magistrate up --data DIR"
-        raise Conflict("bundle.full", f"{len(index) - 1} bundles are all this archive can list", hint=hint)
+        detail = f"{len(index) - 1} bundles are all this archive can list, and none is ever removed; a new one has room"
+        raise Conflict("bundle.full", detail, hint="magistrate up --data DIR")
     return raw
 
 
 def _edited(detail: str) -> Broken:
-    return Broken("bundle.index", detail, hint="restore it from a backup")
+    return Broken("bundle.index", f"{detail}; restore it from a backup", hint="magistrate ledger verify")
 
 
 def _read(path: Path, most: int) -> bytes:

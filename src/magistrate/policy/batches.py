@@ -15,7 +15,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from magistrate.core.errors import NoAnswer
 from magistrate.policy import authz
@@ -139,6 +139,13 @@ class Batches:
             raise failed.exceptions[0] from None
         for sidecar in self._sidecars * _AHEAD:
             self._free.put_nowait(sidecar)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def stop(self) -> None:
         """End them all."""

@@ -103,7 +103,7 @@ def other(cache: Path, said: str) -> Binary:
     kept = cache / "opa" / said / "opa"
     path = kept if kept.is_file() else Path(said)
     if not path.is_file():
-        raise Unavailable("opa.missing", f"no OPA lies at {path}", hint=f"put it at {kept}, or name its path")
+        raise Unavailable("opa.missing", f"no OPA lies at {path}, and none at {kept}", hint="magistrate opa which")
     path = path.resolve()
     return Binary(path, version_of(path), sha256_of(path), "setting")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from magistrate.core import canonical
-from magistrate.core.errors import NoAnswer
+from magistrate.core.errors import NoAnswer, Refused
 from magistrate.core.values import Document, thaw
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.sidecar import Sidecar
@@ -46,6 +46,17 @@ async def failures(sidecar: Sidecar, bundle: Bundle, models: Mapping[str, type[D
         if because:
             wrong.append(f"{name}: {because}")
     return wrong
+
+
+async def hold(sidecar: Sidecar, bundle: Bundle, models: Mapping[str, type[Document]]) -> None:
+    """Return if a bundle's canaries are answered as they say.
+
+    Raises:
+        Refused: `bundle.canaries`, with what was answered.
+        NoAnswer: OPA was silent.
+    """
+    if wrong := await failures(sidecar, bundle, models):
+        raise Refused("bundle.canaries", f"the bundle fails its own canaries: {'; '.join(wrong)}")
 
 
 async def _wrong(sidecar: Sidecar, canary: Any, models: Mapping[str, type[Document]]) -> str:

@@ -110,5 +110,5 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
 
 def _unreachable(error: aiohttp.ClientConnectorError) -> NoAnswer:
     if isinstance(error.os_error, ConnectionRefusedError):
-        return NoAnswer("opa.stale_socket", "nobody listens on OPA's socket", hint="OPA is being restarted")
-    return NoAnswer("opa.refused", "OPA cannot be reached", hint="OPA is being restarted")
+        return NoAnswer("opa.stale_socket", "nobody listens on OPA's socket; it is being started again")
+    return NoAnswer("opa.refused", "OPA cannot be reached; it is being started again")

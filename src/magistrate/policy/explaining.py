@@ -1,7 +1,8 @@
 """Explaining a recorded answer: who spoke, what they saw, and what would have changed it.
 
 First the recorded question is asked again of the recorded bundle, and must get the recorded answer byte for byte: to
-explain another answer would be a lie. Everything after that is asked of the same bundle on a sidecar of its own.
+explain another answer would be a lie. Everything after that is asked of the same bundle. No live decision depends on
+the OPAs that are asked.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from magistrate.core import canonical
-from magistrate.core.errors import Broken
+from magistrate.core.errors import Broken, NoAnswer
+from magistrate.core.replay import difference
 from magistrate.core.values import thaw
 from magistrate.policy import places as places_
+from magistrate.policy.batches import Batches
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.facts import Facts
 from magistrate.policy.nearest import Nearest, nearest
 from magistrate.policy.places import POLICIES, Places, Rule
 from magistrate.policy.reading import Fact, Reading
-from magistrate.policy.sidecar import Sidecar
 from magistrate.policy.states import State, state
 from magistrate.policy.tracing import Trace, governing, trace
 
-DEADLINE: Final = 10.0  # nobody waits at a gate for these answers
 # which words of a policy a document hears
 HEARD: Final = {"decision": ("deny", "tier", "approval", "constraint"), "verification": ("deviation",)}
 
@@ -46,7 +47,7 @@ class Told:
             "title": rule.title,
             "description": rule.description,
             "remedy": rule.remedy,
-            "file": rule.file.removeprefix("/"),
+            "file": rule.path,
             "line": rule.row,
             "last_line": rule.last,
             "source": rule.source,
@@ -105,19 +106,17 @@ async def explain(
         NoAnswer: the bundle gives none.
         Unavailable: OPA does not run.
     """
-    sidecar = Sidecar(binary, bundle, deadline=DEADLINE)
-    await sidecar.start()
-    try:
+    async with Batches(binary, bundle, opas=0 if search else 1) as opas:
         raw = canonical.canonical(question)
-        recorded = canonical.canonical(answer)
-        hold_same(recorded, (await sidecar.ask(document, raw)).raw)
+        (said,) = await opas.ask([(document, raw)])
+        if isinstance(said, NoAnswer):
+            raise said
+        hold_same(answer, said)
         traced = trace(binary, bundle, document, raw)
-        hold_same(recorded, traced.answer)
+        hold_same(answer, traced.answer)
         places = places or places_.read(binary, bundle)
         told = _told(binary, bundle, document, dict(question), places, traced)
-        found = await _nearest(sidecar, bundle, document, dict(question), told) if search else None
-    finally:
-        await sidecar.stop()
+        found = await _nearest(opas, bundle, document, dict(question), told) if search else None
     return Explanation(
         document=document,
         state=state(document, answer),
@@ -131,31 +130,16 @@ async def explain(
     )
 
 
-def hold_same(recorded: bytes, now: bytes) -> None:
+def hold_same(recorded: Any, now: Any) -> None:
     """Return if the answer is the recorded one, byte for byte.
 
     Raises:
         Broken: `explain.differs`, with the pointer of the first difference.
     """
-    if recorded != now:
-        limits: dict[str, int] = {"limit": canonical.MAX_RECORD, "depth": canonical.MAX_DEPTH_RECORD}
-        pointer = _difference(canonical.load(recorded, **limits), canonical.load(now, **limits), "")
-        detail = f"asked again, the bundle does not give the recorded answer: it differs at {pointer or '/'}"
-        raise Broken("explain.differs", detail, pointer=pointer, hint="magistrate replay")
-
-
-def _difference(one: Any, two: Any, pointer: str) -> str:
-    if isinstance(one, dict) and isinstance(two, dict):
-        names = sorted(one.keys() | two.keys())
-        apart = next((n for n in names if n not in one or n not in two or one[n] != two[n]), None)
-        if apart is not None:
-            there = canonical.pointer_to(pointer, apart)
-            return _difference(one[apart], two[apart], there) if apart in one and apart in two else there
-    if isinstance(one, list) and isinstance(two, list):
-        for number, (a, b) in enumerate(zip(one, two, strict=False)):
-            if a != b:
-                return _difference(a, b, canonical.pointer_to(pointer, number))
-    return pointer
+    found = difference(recorded, now)
+    if found is not None:
+        detail = f"asked again, the bundle does not give the recorded answer: it differs at {found.pointer or '/'}"
+        raise Broken("explain.differs", detail, pointer=found.pointer, hint="magistrate replay")
 
 
 @dataclass(frozen=True)
@@ -197,8 +181,8 @@ def _of_engine(rule: Rule) -> bool:
     return not rule.package.startswith(POLICIES)
 
 
-async def _nearest(sidecar: Sidecar, bundle: Bundle, document: str, question: dict[str, Any], told: _Told) -> Nearest:
+async def _nearest(opas: Batches, bundle: Bundle, document: str, question: dict[str, Any], told: _Told) -> Nearest:
     # each expression of a helper is read with whoever calls it: rules that say something are the ones to read
     rules = [rule for rule in told.rules if rule.spoken]
     facts = Facts(told.places, bundle, thaw(question), rules).all()
-    return await nearest(sidecar, document, thaw(question), facts)
+    return await nearest(opas, document, thaw(question), facts)

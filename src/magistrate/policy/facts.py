@@ -7,10 +7,11 @@ and the shape of the question are no such facts.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import orjson
 
 from magistrate.core import canonical
 from magistrate.core.canonical import MAX_SAFE
@@ -76,7 +77,7 @@ class Fact:
 
     def changed(self, question: Question, value: Any) -> Question:
         """The question with this fact another."""
-        other = copy.deepcopy(question)
+        other: Question = orjson.loads(orjson.dumps(question))  # the quickest copy of JSON; there are thousands
         self.put(other, value)
         return other
 

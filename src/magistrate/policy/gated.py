@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from magistrate.core.errors import Broken, Malformed
+from magistrate.core.errors import Malformed
 from magistrate.core.values import Count, Document
-from magistrate.policy import build, canaries, cases, coverage, report, rules, source, suite, tables, vocabulary
+from magistrate.policy import build, canaries, cases, coverage, places, report, source, suite, tables, vocabulary
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.command import run
 from magistrate.policy.failure import Failure
+from magistrate.policy.places import Rule
 from magistrate.policy.report import BuildReport, Figures
 from magistrate.policy.sidecar import Sidecar
 
@@ -30,7 +31,7 @@ _STRICT: Final = "mend it: unused names, unknown fields of the question and wron
 BRIEF: Final = 200  # characters of a failure in a finding; `policy test` tells all of it
 Models = Mapping[str, type[Document]]  # by document: how an answer must read
 _PLACE: Final = re.compile(r"/?([A-Za-z0-9_./-]+\.(?:rego|json|yaml|csv|manifest)):(\d+):?\s*(.*)", re.DOTALL)
-_OPA_SAYS: Final = re.compile(r"^(?:\d+ errors? occurred[^:]*:\s*)?(\S+\.rego):(\d+): (.+)$", re.MULTILINE)
+_OPA_SAYS: Final = re.compile(r"(?:^|: )/?(\S+\.rego):(\d+): (.+)$", re.MULTILINE)
 
 
 class Finding(Document):
@@ -61,21 +62,6 @@ def finding(code: str, detail: str, *, file: str = "", line: int = 0, hint: str 
     return Finding(code=code, file=file, line=line, detail=detail, hint=hint)
 
 
-def gated(binary: Binary, folder: Path, models: Models) -> tuple[bytes, BuildReport]:
-    """Return the folder's bundle and what was found of it.
-
-    Raises:
-        Broken: a code under `gate.`, `bundle.` or `table.`: the first of what keeps it out, and how many more.
-        NoAnswer: OPA was silent when the canaries were asked.
-    """
-    found = examined(binary, folder, models)
-    if found.report is None:
-        first, more = found.findings[0], len(found.findings) - 1
-        said = str(first).removesuffix(f" [{first.code}]") + (f" (and {more} more)" if more else "")
-        raise Broken(first.code, said, hint=first.hint)
-    return found.raw, found.report
-
-
 def examined(binary: Binary, folder: Path, models: Models) -> Examined:
     """Put a folder through the whole gate. It starts an event loop of its own for the sidecar.
 
@@ -88,7 +74,7 @@ def examined(binary: Binary, folder: Path, models: Models) -> Examined:
     raw, bundle, wrong = _built(binary, folder)
     if bundle is None:
         return Examined(tuple(wrong))
-    wrong += _unnoted(rules.public(source.trees(binary, folder)))
+    wrong += _unnoted(places.of(source.trees(binary, folder)).public())
     figures, missed = _tried(binary, folder)
     asked = bundle.data.get("canaries", {})
     wrong += [*missed, *asyncio.run(_canaries(binary, bundle, folder, models))]
@@ -152,25 +138,25 @@ def findings_of(error: Malformed) -> list[Finding]:
     return [finding(error.code, error.detail, hint=error.hint)]
 
 
-def _unnoted(found: list[rules.Rule]) -> Iterator[Finding]:
+def _unnoted(found: list[Rule]) -> Iterator[Finding]:
     """Public rules without a title, and codes that stand twice."""
-    titled = {(rule.package, rule.word) for rule in found if rule.title}
-    codes: dict[str, rules.Rule] = {}
+    titled = {(rule.package, rule.name) for rule in found if rule.title}
+    codes: dict[str, Rule] = {}
     for rule in found:
-        own = rule.package.startswith("policies.") and rule.word in vocabulary.SETS
-        if not (rule.title if own else (rule.package, rule.word) in titled):
+        own = rule.package.startswith("policies.") and rule.name in vocabulary.SETS
+        if not (rule.title if own else (rule.package, rule.name) in titled):
             hint = "write above it: # METADATA, # title: what it says to a person"
-            yield finding("gate.title", f"`{rule.word}` has no title", file=rule.file, line=rule.line, hint=hint)
+            yield finding("gate.title", f"`{rule.name}` has no title", file=rule.path, line=rule.row, hint=hint)
         first = codes.setdefault(rule.code, rule)
         if rule.code and first is not rule and not _one_reason(first, rule):
-            detail = f"the code {rule.code} stands in {first.file}:{first.line} too"
-            yield finding("gate.code_twice", detail, file=rule.file, line=rule.line, hint="give each rule its own code")
+            detail = f"the code {rule.code} stands in {first.place} too"
+            yield finding("gate.code_twice", detail, file=rule.path, line=rule.row, hint="give each rule its own code")
 
 
-def _one_reason(first: rules.Rule, other: rules.Rule) -> bool:
+def _one_reason(first: Rule, other: Rule) -> bool:
     """The engine says some reasons from several definitions of one word; a policy gives each rule its own code."""
     engine = not other.package.startswith("policies.")
-    return engine and (first.package, first.word) == (other.package, other.word)
+    return engine and (first.package, first.name) == (other.package, other.name)
 
 
 # -- 4 to 6: tried ---------------------------------------------------------------------------------------------------
@@ -241,12 +227,8 @@ def _of_row(row: cases.Judged) -> Finding:
 
 async def _canaries(binary: Binary, bundle: Bundle, folder: Path, models: Models) -> list[Finding]:
     """What the bundle's canaries say of it, on an OPA of its own."""
-    sidecar = Sidecar(binary, bundle)
-    await sidecar.start()
-    try:
+    async with Sidecar(binary, bundle) as sidecar:
         wrong = await canaries.failures(sidecar, bundle, models)
-    finally:
-        await sidecar.stop()
     hint = "change the rule, or what the canary expects in canaries/data.json"
     return [finding("gate.canary", one, **_where(folder, one.partition(":")[0]), hint=hint) for one in wrong]
 

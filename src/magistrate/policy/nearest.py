@@ -12,15 +12,17 @@ import asyncio
 import copy
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from magistrate.core import canonical
+from magistrate.core.answers import OUTCOMES
 from magistrate.core.errors import Malformed, NoAnswer
+from magistrate.policy import batches
+from magistrate.policy.batches import Batches, Said
 from magistrate.policy.facts import WHOSE, Fact, Question
 from magistrate.policy.people import approval, filled, with_approvals
-from magistrate.policy.sidecar import Sidecar
-from magistrate.policy.states import OUTCOMES, State, state
+from magistrate.policy.states import State, state
 
 MOST: Final = 4000  # questions over all facts, one at a time: a second or three
 EACH: Final = 250  # of one fact at most
@@ -28,7 +30,6 @@ PAIRS: Final = 800  # questions of two facts at a time
 AFTER: Final = 200  # changes after which everybody wanted is let say yes
 NEARER: Final = 3  # pairs for each outcome that are brought as near as they can be
 SAMPLES: Final = 6  # values of one fact that are tried together with another's
-AT_ONCE: Final = 16  # in flight
 ENGINE: Final = "magistrate."
 
 
@@ -96,14 +97,16 @@ class _Answer:
     wanted: tuple[Mapping[str, Any], ...]
 
 
-@dataclass
 class _Oracle:
-    """Asks each question once."""
+    """Asks each question once; those that come while every OPA is busy go together."""
 
-    sidecar: Sidecar
-    document: str
-    _known: dict[bytes, asyncio.Task[_Answer | None]] = field(default_factory=dict)
-    _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    def __init__(self, opas: Batches, document: str) -> None:
+        self.document = document
+        self._opas = opas
+        self._free = asyncio.Semaphore(opas.wide)
+        self._known: dict[bytes, tuple[asyncio.Task[list[_Answer | None]], int]] = {}  # in which batch, and where
+        self._batch: list[bytes] = []  # what may still grow
+        self._asking: asyncio.Task[list[_Answer | None]] | None = None
 
     @property
     def asked(self) -> int:
@@ -117,26 +120,38 @@ class _Oracle:
         except Malformed:
             return None
         if raw not in self._known:
-            self._known[raw] = asyncio.create_task(self._ask(raw))
-        return await self._known[raw]
+            self._known[raw] = self._put(raw)
+        batch, place = self._known[raw]
+        return (await batch)[place]
 
-    async def _ask(self, raw: bytes) -> _Answer | None:
-        async with self._gate:
-            try:
-                answer = await self.sidecar.ask(self.document, raw)
-            except NoAnswer:
-                return None
-        wanted = answer.value["standing"]["wanted"] if self.document == "decision" else ()
-        return _Answer(state(self.document, answer.value), tuple(wanted))
+    def _put(self, raw: bytes) -> tuple[asyncio.Task[list[_Answer | None]], int]:
+        full = len(self._batch) == batches.MOST or sum(map(len, self._batch)) + len(raw) > batches.MOST_BYTES
+        if self._asking is None or full:
+            self._batch = []
+            self._asking = asyncio.create_task(self._ask(self._batch))
+        self._batch.append(raw)
+        return self._asking, len(self._batch) - 1
+
+    async def _ask(self, batch: list[bytes]) -> list[_Answer | None]:
+        async with self._free:
+            if batch is self._batch:
+                self._asking = None  # it is on its way: what comes now goes with the next
+            return [self._read(said) for said in await self._opas.ask([(self.document, raw) for raw in batch])]
+
+    def _read(self, said: Said) -> _Answer | None:
+        if isinstance(said, NoAnswer):
+            return None
+        wanted = said["standing"]["wanted"] if self.document == "decision" else ()
+        return _Answer(state(self.document, said), tuple(wanted))
 
 
-async def nearest(sidecar: Sidecar, document: str, question: Question, facts: list[Fact]) -> Nearest:
+async def nearest(opas: Batches, document: str, question: Question, facts: list[Fact]) -> Nearest:
     """Look for the nearest facts that change the answer.
 
     Raises:
         NoAnswer: the question itself has no answer.
     """
-    oracle = _Oracle(sidecar, document)
+    oracle = _Oracle(opas, document)
     base = await oracle.ask(question)
     if base is None:
         raise NoAnswer("opa.undefined", "the bundle gives no answer to this question")
@@ -286,7 +301,7 @@ class _Search:
         ]
         made = sorted(made, key=lambda pair: [fact.distance(value) for fact, value in pair])[:PAIRS]
         answers = await asyncio.gather(*(self._ask_both(list(pair)) for pair in made))
-        flips = []
+        near = []
         for outcome in missing:
             hits = [
                 (list(pair), answer)
@@ -295,9 +310,8 @@ class _Search:
                 and answer.state.outcome == outcome
                 and not any(self._a_fault(fact, answer) for fact, _ in pair)
             ]
-            for pair, answer in sorted(hits, key=lambda hit: self._flip(*hit).rank())[:NEARER]:
-                flips.append(await self._nearer(pair, answer))
-        return flips
+            near += sorted(hits, key=lambda hit: self._flip(*hit).rank())[:NEARER]
+        return await asyncio.gather(*(self._nearer(pair, answer) for pair, answer in near))
 
     async def _ask_both(self, made: list[tuple[Fact, Any]]) -> _Answer | None:
         question = self._question

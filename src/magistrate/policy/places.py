@@ -1,20 +1,15 @@
-"""Where the rules of a bundle stand: file, lines, METADATA and syntax of each, as OPA itself parses them."""
+"""The rules of a bundle or a folder: file, lines, METADATA and syntax of each, as OPA itself parses them."""
 
 from __future__ import annotations
 
 import base64
-import json
-import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from magistrate.policy import gate, vocabulary
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
-from magistrate.policy.command import run
 
 POLICIES: Final = "policies."
 ENGINE: Final = "magistrate"
@@ -24,7 +19,7 @@ Spot = tuple[str, int, int]  # file, row, column: how OPA's trace names a place
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule as it is written. `code` is "" where its METADATA has none."""
+    """One rule as it is written; what its METADATA does not say is ""."""
 
     package: str
     name: str
@@ -35,8 +30,20 @@ class Rule:
     title: str
     description: str
     remedy: str
+    floor: str
+    severity: str
     source: str
     tree: Tree = field(repr=False, compare=False)
+
+    @property
+    def path(self) -> str:
+        """Its file, named from the folder."""
+        return self.file.removeprefix("/")
+
+    @property
+    def place(self) -> str:
+        """File and line, as editors read them."""
+        return f"{self.path}:{self.row}"
 
     @property
     def last(self) -> int:
@@ -69,7 +76,7 @@ class Module:
 
 @dataclass(frozen=True)
 class Places:
-    """Every rule of one bundle."""
+    """Every rule of one bundle or folder."""
 
     modules: Mapping[str, Module]
 
@@ -78,6 +85,14 @@ class Places:
         for module in self.modules.values():
             if package in ("", module.package):
                 yield from module.rules
+
+    def public(self) -> list[Rule]:
+        """The rules that others may read, by file and line: the source of every reason."""
+        return [rule for rule in self.rules() if not rule.name.startswith("_")]
+
+    def coded(self) -> dict[str, Rule]:
+        """The first rule of every code."""
+        return {rule.code: rule for rule in reversed(list(self.rules())) if rule.code}
 
     def named(self, package: str, name: str) -> list[Rule]:
         """The rules that together define one name."""
@@ -101,21 +116,12 @@ def read(binary: Binary, bundle: Bundle) -> Places:
         Malformed: `gate.compile`, OPA cannot parse it.
         Unavailable: `opa.start`, OPA does not run.
     """
-    names = sorted(name for name in bundle.files if name.endswith(".rego"))
-    with tempfile.TemporaryDirectory(prefix="magistrate-places-") as scratch, ThreadPoolExecutor(4) as pool:
-        trees = pool.map(lambda name: _parsed(binary, Path(scratch), name, bundle.files[name]), names)
-        return Places({name: _module(name, tree) for name, tree in zip(names, trees, strict=True)})
+    return of(gate.trees(binary, bundle))
 
 
-def _parsed(binary: Binary, folder: Path, name: str, raw: bytes) -> Tree:
-    path = folder / name.removeprefix("/")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(raw)
-    ran = run(binary, "parse", "--format", "json", "--json-include", "locations,-comments", str(path))
-    if ran.returncode != 0:
-        raise gate.refusal(ran.stderr or ran.stdout)
-    tree: Tree = json.loads(ran.stdout)
-    return tree
+def of(trees: Mapping[str, Tree]) -> Places:
+    """The places in these syntax trees, which are named by their files."""
+    return Places({name: _module(name, trees[name]) for name in sorted(trees)})
 
 
 def _module(name: str, tree: Tree) -> Module:
@@ -137,9 +143,10 @@ def _module(name: str, tree: Tree) -> Module:
 
 
 def _rule(file: str, package: str, tree: Tree) -> Rule:
-    note: Tree = next((note for note in tree.get("annotations", []) if note.get("scope") == "rule"), {})
-    given = note.get("custom")
-    custom: Tree = given if isinstance(given, dict) else {}
+    notes = [note for note in tree.get("annotations", []) if note.get("scope") in ("rule", "document")]
+    note: Tree = notes[0] if notes else {}
+    custom = note.get("custom")
+    said: Tree = custom if isinstance(custom, dict) else {}
     at = tree["location"]
     return Rule(
         package=package,
@@ -147,10 +154,9 @@ def _rule(file: str, package: str, tree: Tree) -> Rule:
         file=file,
         row=at["row"],
         column=at["col"],
-        code=str(custom.get("code", "")),
         title=str(note.get("title", "")),
         description=str(note.get("description", "")).strip(),
-        remedy=str(custom.get("remedy", "")),
+        **{key: str(said.get(key, "")) for key in ("code", "remedy", "floor", "severity")},
         source=f"default {text_of(tree['head']['location'])}" if tree.get("default") else text_of(at),
         tree=tree,
     )

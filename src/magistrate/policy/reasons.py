@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from magistrate.core.reasons import anchor
-from magistrate.policy.rules import Rule
+from magistrate.policy.places import Rule
 
 # What a rule's word means to whoever gets the reason.
 SAYS: Final = {
@@ -36,6 +36,22 @@ def page(rules: Sequence[Rule]) -> str:
     return "\n".join(parts)
 
 
+def row(rule: Rule) -> dict[str, Any]:
+    """A rule that gives a reason, as JSON."""
+    return {
+        "file": rule.path,
+        "line": rule.row,
+        "package": rule.package,
+        "word": rule.name,
+        "code": rule.code,
+        "title": rule.title,
+        "description": " ".join(rule.description.split()),
+        "remedy": rule.remedy,
+        "floor": rule.floor,
+        "severity": rule.severity,
+    }
+
+
 def _of_package(name: str, codes: Mapping[str, list[Rule]]) -> Iterator[str]:
     yield f"## `{name}`\n"
     for code in sorted(codes):
@@ -52,9 +68,9 @@ def _entry(code: str, rules: Sequence[Rule]) -> Iterator[str]:
         yield f"- What to do: {_plain(remedy)}"
     first = rules[0]
     more = f", of at least {first.floor}" if first.floor else f", {first.severity}" if first.severity else ""
-    yield f"- It {SAYS.get(first.word, 'says so')}{more} (`{first.word}` in `rego/{first.file}`)\n"
+    yield f"- It {SAYS.get(first.name, 'says so')}{more} (`{first.name}` in `rego/{first.path}`)\n"
 
 
 def _plain(text: str) -> str:
-    """An author's words as text: nothing of it is markup."""
-    return "".join(f"\\{c}" if c in "\\`*_[]<>#|" else c for c in text)
+    """An author's words as one line of text: nothing of it is markup."""
+    return "".join(f"\\{c}" if c in "\\`*_[]<>#|" else c for c in " ".join(text.split()))

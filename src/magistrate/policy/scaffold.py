@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from magistrate.core.errors import Broken, Conflict, Malformed
 from magistrate.core.values import IDENTIFIER, Document
-from magistrate.policy import blank, cases, gate, source, tables
+from magistrate.policy import blank, cases, gate, places, source, tables
 from magistrate.policy.binary import Binary
 from magistrate.policy.blank import CATALOGUE, MOST, Wanted, place
 from magistrate.policy.command import run
@@ -64,13 +64,11 @@ def made(binary: Binary, folder: Path, wanted: Wanted) -> Made:
 
 def _shared(binary: Binary, folder: Path, wanted: Wanted) -> list[str]:
     """The actions that some policy of the folder names already."""
-    trees = source.trees(binary, folder).values()
     governed = {
         str(term["value"])
-        for tree in trees
-        for rule in tree.get("rules", ())
-        if rule["head"]["ref"][0]["value"] == "governs"
-        for term in rule["head"].get("value", {}).get("value", ())
+        for rule in places.of(source.trees(binary, folder)).rules()
+        if rule.name == "governs"
+        for term in rule.tree["head"].get("value", {}).get("value", ())
         if isinstance(term, dict)
     }
     return [action for action in wanted.actions if action in governed]

@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
 from magistrate import guardian
 from magistrate.core import canonical
@@ -94,6 +94,13 @@ class Sidecar:
             await self.stop()
             raise
         self._keeper = asyncio.create_task(self._keep())
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def stop(self) -> None:
         """End OPA and leave nothing behind; a second stop does nothing."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,14 +86,5 @@ def trees(binary: Binary, folder: Path) -> dict[str, Any]:
     Raises:
         Malformed: `gate.compile`, one of them does not parse.
     """
-
-    def parse(path: Path) -> Any:
-        wanted = ("--format", "json", "--json-include", "locations,-comments")
-        ran = run(binary, "parse", *wanted, str(path.relative_to(folder)), cwd=folder)
-        if ran.returncode != 0:
-            raise gate.refusal(ran.stderr or ran.stdout)
-        return json.loads(ran.stdout)
-
-    paths = rego_files(folder)
-    with ThreadPoolExecutor(2) as pool:
-        return {str(p.relative_to(folder)): tree for p, tree in zip(paths, pool.map(parse, paths), strict=True)}
+    names = [str(path.relative_to(folder)) for path in rego_files(folder)]
+    return dict(zip(names, gate.parsed(binary, folder, names), strict=True))

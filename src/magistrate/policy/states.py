@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-_YES: Final = {"approval": "may", "admission": "admit", "access": "allowed"}
-OUTCOMES: Final = {
-    "decision": ("allow", "ask", "deny"),
-    "approval": ("may", "may not"),
-    "admission": ("admit", "refuse"),
-    "verification": ("conforming", "inconclusive", "deviating"),
-    "access": ("allowed", "refused"),
-}
+from magistrate.core.answers import outcome
 
 
 @dataclass(frozen=True, order=True)
@@ -32,15 +25,16 @@ class State:
 
 def state(document: str, answer: Mapping[str, Any]) -> State:
     """What an answer that has its document's shape comes to."""
-    if document == "decision":
-        standing = answer["standing"]
-        return State(standing["outcome"], answer["terms"]["tier"], _codes(standing["reasons"]))
-    if document == "verification":
-        return State(answer["verdict"], "", _codes(answer["reasons"]))
-    given = {"approval": "reasons", "admission": "violations"}.get(document)
-    reasons = answer[given] if given else [answer["reason"]]
-    yes, no = OUTCOMES[document]
-    return State(yes if answer[_YES[document]] else no, "", _codes(reasons))
+    said = outcome(document, answer)
+    match document:
+        case "decision":
+            return State(said, answer["terms"]["tier"], _codes(answer["standing"]["reasons"]))
+        case "admission":
+            return State(said, "", _codes(answer["violations"]))
+        case "access":
+            return State(said, "", _codes([answer["reason"]]))
+        case _:
+            return State(said, "", _codes(answer["reasons"]))
 
 
 def _codes(reasons: Any) -> tuple[tuple[str, str], ...]:

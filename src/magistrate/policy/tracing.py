@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from magistrate.core import canonical
 from magistrate.core.errors import NoAnswer
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
@@ -41,7 +40,7 @@ class Step:
 class Trace:
     """What OPA answered, and the way there."""
 
-    answer: bytes  # canonical
+    answer: Any
     steps: tuple[Step, ...] = field(repr=False)
 
     def held(self) -> frozenset[Spot]:
@@ -78,7 +77,7 @@ def trace(binary: Binary, bundle: Bundle, document: str, question: bytes) -> Tra
     """
     said = evaluate(binary, bundle, f"data.magistrate.{document}", question, "--explain", "full")
     answer = said["result"][0]["expressions"][0]["value"]
-    return Trace(canonical.canonical(answer), tuple(_step(event) for event in said.get("explanation", [])))
+    return Trace(answer, tuple(_step(event) for event in said.get("explanation", [])))
 
 
 def governing(binary: Binary, bundle: Bundle, action: str) -> list[str]:
