@@ -58,10 +58,10 @@ def test_an_execution_takes_so_many_observations_and_no_more():
     def told(count, size):
         return Row("exe-1", 1, "started", "bot", 0, json.dumps({"observations": [{"facts": "x" * size}] * count}))
 
-    hold_room(told(MAX_OBSERVATIONS - 1, 1), b"{}")
-    for row, raw in ((told(MAX_OBSERVATIONS, 1), b"{}"), (told(1, 1), b"x" * MAX_OBSERVED)):
+    hold_room(told(MAX_OBSERVATIONS - 1, 1), 2)
+    for row, size in ((told(MAX_OBSERVATIONS, 1), 2), (told(1, 1), MAX_OBSERVED)):
         with pytest.raises(Conflict, match=r"observation\.full"):
-            hold_room(row, raw)
+            hold_room(row, size)
 
 
 async def test_a_ledger_shorter_than_its_mark_is_no_whole_ledger(world, tmp_path):

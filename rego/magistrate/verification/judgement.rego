@@ -47,10 +47,22 @@ shown := sort({_shown(one.said) | some one in deviations.told})
 _shown(said) := {
 	"code": _word(said, "code"),
 	"pointer": _word(_seen(said), "pointer"),
-	"expected": json.marshal(_value(said, "expected")),
-	"observed": json.marshal(_value(said, "observed")),
+	"expected": _quoted(_value(said, "expected")),
+	"observed": _quoted(_value(said, "observed")),
 	"severity": _word(said, "severity"),
 	"source": _word(_seen(said), "source"),
+}
+
+# Long enough to tell two values apart; the evidence stands whole in entries of its own, and what is quoted of it must
+# not keep a verdict from its record.
+_quoted(value) := text if {
+	text := json.marshal(value)
+	count(text) <= 500
+}
+
+_quoted(value) := sprintf("%s… (%d characters)", [substring(text, 0, 500), count(text)]) if {
+	text := json.marshal(value)
+	count(text) > 500
 }
 
 default _seen(_) := {}

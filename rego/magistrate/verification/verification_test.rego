@@ -518,6 +518,17 @@ test_a_policy_finds_what_it_looks_for if {
 	}
 }
 
+# what is quoted has an end, or whoever chose the value would keep the verdict from its record
+test_a_long_value_is_quoted_in_part if {
+	long := concat("", [x | some i in numbers.range(1, 498); x := substring(sprintf("x%d", [i]), 0, 1)])
+	quoted := _found(_valued(long), {}).deviations[0].observed
+	quoted == sprintf(`"%s"`, [long])
+	longer := _found(_valued(sprintf("%sxx", [long])), {}).deviations[0].observed
+	longer == sprintf(`"%sxx… (502 characters)`, [substring(long, 0, 497)])
+}
+
+_valued(value) := object.union(_finding("serious", "probe/eye"), {"seen": {"observed": value}})
+
 test_a_finding_without_a_word_still_deviates[sprintf("%v", [said])] if {
 	some said in ["found", 7, {}, {"seen": 7}, null]
 	_found(said, {}).deviations == [{

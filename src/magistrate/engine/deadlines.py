@@ -45,13 +45,17 @@ async def tick(house: Installation) -> None:
     for state in ("live", "spent"):
         for row in await house.store.rows("warrants", state=state, due_before=now, limit=BATCH):
             await _tried(halting.expire_warrant(house, row.id))
-    for row in await house.store.rows("executions", due_before=now, limit=BATCH):
-        await _tried(_over(house, row))
+    heard = set()  # a question with no answer is due and unjudged at once: it is asked once a look
+    async for row in every(house, "executions", due_before=now):
+        if house.unjudged.may(row.id, house.clock.exact()):
+            heard.add(row.id)
+            await _tried(_over(house, row))
     async for row in every(house, "executions", state="started"):
         await _tried(_listen(house, row))
     await _forget_answers(house, now)
-    for execution_id in tuple(house.unjudged):
-        await _tried(_quietly(house, execution_id, News()))
+    for execution_id in house.unjudged:
+        if execution_id not in heard and house.unjudged.may(execution_id, house.clock.exact()):
+            await _tried(_quietly(house, execution_id, News()))
 
 
 async def _tried(work: Coroutine[Any, Any, None]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from magistrate.core.canonical import canonical
 from magistrate.core.execution import ObservationClaim
 from magistrate.core.state import RowLike
+from magistrate.core.values import moment
 from magistrate.engine.installation import Installation
 from magistrate.engine.verification import observation_of
 from magistrate.executors import Outcome, run_template
@@ -23,6 +24,7 @@ class Deed:
     def __init__(self, house: Installation, warrant: Mapping[str, Any], execution_id: str) -> None:
         self._house = house
         self._id = execution_id
+        self.unseen: list[dict[str, Any]] = []  # what probes saw and could not bring, as a record names it
         data = house.bundle(warrant["policy"]["bundle"]).data["catalogue"]
         scope = warrant["scope"]
         self.row: Mapping[str, Any] = data["actions"][scope["action"]]
@@ -53,13 +55,20 @@ class Deed:
         return await self._run(self.row["rollback"], seconds, f"{self._id}/rollback", before=before)
 
     async def probe(self, phase: str) -> tuple[dict[str, Any], ...]:
-        """What each probe of the row sees now; a probe that fails saw nothing."""
+        """What each probe of the row sees now; a probe that fails saw nothing.
+
+        One that saw more than an entry takes is named in `unseen`.
+        """
         seen = []
         for name in sorted(self.row.get("probes", {})):
             outcome = await self._run(
                 self.row["probes"][name], PROBE_SECONDS, f"{self._id}/{name}/{phase}", probing=True
             )
-            if outcome.outcome == "succeeded" and len(canonical(outcome.facts)) <= MAX_FACTS:
+            size = len(canonical(outcome.facts))
+            if outcome.outcome == "succeeded" and size > MAX_FACTS:
+                at = moment(self._house.now())
+                self.unseen.append({"kind": "observations", "source": f"probe/{name}", "at": at, "bytes": size})
+            elif outcome.outcome == "succeeded":
                 claim = ObservationClaim.model_validate({"phase": phase, "facts": outcome.facts})
                 seen.append(observation_of(self._id, f"probe/{name}", self._house.now(), claim))
         return tuple(seen)

@@ -15,10 +15,11 @@ from magistrate.core.errors import MagistrateError, NoAnswer
 from magistrate.engine.installation import Asked
 
 ALERT: Final = "evidence.left_out"
-# whole first; then what leaves as much room again for the answer, then three times as much; then no facts at all
-ROOMS: Final = (canonical.MAX_RECORD, canonical.MAX_RECORD // 2, canonical.MAX_RECORD // 4, 0)
-_TOO_LARGE: Final = ("opa.question_too_large", "opa.too_large", "entry.large")
+SHARES: Final = (1.0, 0.5, 0.25, 0.125, 0.0)  # of the bytes of all facts, one after the other, until it fits
+# the last: an answer that quotes facts at a length that no document takes
+_TOO_LARGE: Final = ("opa.question_too_large", "opa.too_large", "entry.large", "opa.answer_shape")
 _AROUND: Final = 64 * 1024  # bytes of a record beside question and answer: what was left out, and its own fields
+_QUOTED: Final = 20  # deviations of an answer that could not be recorded, beside the one that was
 _NAMED: Final = 8  # left out things an alert names; beyond them they are counted
 
 
@@ -38,19 +39,18 @@ def hold_recordable(asked: Asked) -> None:
         raise NoAnswer("opa.too_large", f"an answer of {size} bytes with its question cannot be recorded")
 
 
-def within(question: dict[str, Any], room: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A verification's question within `room` bytes, as far as leaving facts out can bring it there, and what was.
+def within(question: dict[str, Any], share: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A verification's question with at most this share of the bytes of its facts, and what was left out of it.
 
-    An observation goes whole: one without its facts would say that nothing was seen. A report keeps its outcome. The
-    first room is not measured: who asks is told if the question was too large for it.
+    An observation goes whole: one without its facts would say that nothing was seen. A report keeps its outcome.
     """
-    if room == ROOMS[0]:
-        return question, []
-    size = len(canonical.canonical(question))
+    facts = _by_size(question)
+    size = sum(bytes_ for bytes_, _, _ in facts)
+    most = share * size
     left: list[dict[str, Any]] = []
     gone: set[tuple[str, int]] = set()
-    for bytes_, kind, n in _by_size(question):
-        if size <= room:
+    for bytes_, kind, n in facts:
+        if size <= most:
             break
         said = question[kind][n]
         gone.add((kind, n))
@@ -72,10 +72,16 @@ def _by_size(question: Mapping[str, Any]) -> list[tuple[int, str, int]]:
     return sorted(said, reverse=True)
 
 
-def at_best(answer: Mapping[str, Any], left: Sequence[Any]) -> dict[str, Any]:
-    """The answer, no better than inconclusive where something was left out."""
-    worse = bool(left) and answer["verdict"] == "conforming"
-    return {**answer, "verdict": "inconclusive"} if worse else dict(answer)
+def at_best(answer: Mapping[str, Any], left: Sequence[Any], worse: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The answer, no better than what was found before something was left out, and then at best inconclusive.
+
+    `worse` are deviating answers to more of the evidence, which could not be recorded whole: what deviates stays so,
+    with the first of what was found and all that it brings about.
+    """
+    if worse and answer["verdict"] != "deviating":
+        return {**answer, **worse[0], "deviations": worse[0]["deviations"][:_QUOTED]}
+    doubtful = bool(left) and answer["verdict"] == "conforming"
+    return {**answer, "verdict": "inconclusive"} if doubtful else dict(answer)
 
 
 def told(left: Sequence[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from magistrate.core.answers import ANSWERS
 from magistrate.core.errors import Absent, Broken, Moved, NoAnswer, Unavailable
 from magistrate.core.signature import Signer
 from magistrate.engine.pulling import BundleKeys
+from magistrate.engine.unjudged import Unjudged
 from magistrate.policy.binary import Binary
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.sidecars import Sidecars
@@ -184,7 +185,7 @@ class Installation:
     bundle_keys: BundleKeys | None = None  # None: nothing is signed for others to pull
     beats: dict[str, float] = field(default_factory=dict)
     running: dict[str, Run] = field(default_factory=dict)
-    unjudged: set[str] = field(default_factory=set)
+    unjudged: Unjudged = field(default_factory=Unjudged)
     fault: str = ""  # which keeper ended, and with what: nothing is issued without deadlines, canaries and pulse
     settling: asyncio.Task[None] | None = None
     settled: int = 0  # the version of the row of the active bundle whose consequences were carried out

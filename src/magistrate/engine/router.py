@@ -32,7 +32,6 @@ from magistrate.engine.verification import (
     News,
     append_move,
     held,
-    hold_room,
     judge,
     move,
     observation_of,
@@ -296,6 +295,7 @@ async def _halted(house: Installation, execution_id: str, deed: Deed, run: Run, 
         News(
             reports=(report_of(execution_id, "executor", now, claim),),
             observations=await deed.probe("after"),
+            unseen=tuple(deed.unseen),
             moves=(move("halted", now, because=because, attempts=attempts, settle="commit"),),
         ),
     )
@@ -313,6 +313,7 @@ async def _end(
         News(
             reports=(report_of(execution_id, "executor", now, claim),),
             observations=await deed.probe("after"),
+            unseen=tuple(deed.unseen),
             moves=(move(outcome.outcome, now, attempts=attempts, settle=settle),),
         ),
     )
@@ -427,6 +428,5 @@ async def observe(
     if principal.type != "observer" or warrant is None or source not in warrant.data["warrant"]["evidence"]:
         raise Absent("execution.unknown", "no such execution", hint="magistrate execution ls")
     claim = parse(executions.ObservationClaim, canonical.canonical(canonical.load(raw)))
-    hold_room(row, raw)
     seen = observation_of(execution_id, source, house.now(), claim)
     return await hear(house, execution_id, News(observations=(seen,), keep=keep))

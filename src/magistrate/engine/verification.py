@@ -42,6 +42,7 @@ class News:
     observations: tuple[dict[str, Any], ...] = ()
     moves: tuple[dict[str, Any], ...] = ()  # lifecycle bodies, each with its `state`
     final: bool = False
+    unseen: tuple[dict[str, Any], ...] = ()  # what probes saw and could not bring: too large for an entry
     keep: Keep | None = None  # keeps the verdict for whoever brought the news, in the same commit
 
 
@@ -128,14 +129,14 @@ def held(row: Row | None) -> Row:
     return row
 
 
-def hold_room(row: Row, raw: bytes) -> None:
-    """Return if one more observation still leaves room for everything to be asked about and recorded.
+def hold_room(row: Row, size: int) -> None:
+    """Return if one more observation of this size still leaves room for everything to be asked about and recorded.
 
     Raises:
         Conflict: the execution has been told enough.
     """
     held_ = len(canonical.canonical(row.data["observations"]))
-    if len(row.data["observations"]) >= MAX_OBSERVATIONS or held_ + len(raw) > MAX_OBSERVED:
+    if len(row.data["observations"]) >= MAX_OBSERVATIONS or held_ + size > MAX_OBSERVED:
         raise Conflict("observation.full", "this execution takes no more observations")
 
 
@@ -154,21 +155,25 @@ async def judge(
         Conflict: the execution has moved on and does not take this.
     """
     async with house.turn(f"executions/{execution_id}"):
-        for room in evidence.ROOMS:
+        found: dict[float, dict[str, Any]] = {}
+        for share in evidence.SHARES:
             try:
-                return await house.again(partial(_judge, house, execution_id, news, room))
+                return await house.again(partial(_judge, house, execution_id, news, share, found))
             except (NoAnswer, Malformed) as large:
-                if not room or not evidence.is_too_large(large):
+                if not share or not evidence.is_too_large(large):
+                    house.unjudged.judged(execution_id, house.clock.exact(), silent=True)
                     raise
-        raise AssertionError  # the last room returns or raises
+        raise AssertionError  # the last share returns or raises
 
 
 async def _judge(
-    house: Installation, execution_id: str, news: News, room: int
+    house: Installation, execution_id: str, news: News, share: float, found: dict[float, dict[str, Any]]
 ) -> tuple[dict[str, Any] | None, list[containment.Later]]:
+    """One try with this share of the evidence; `found` are the deviating answers, by share, recorded or not."""
     # gather
     seen, now = Seen(house.store), house.now()
     row = held(seen.row("executions", execution_id))
+    _hold_room(row, news)
     warrant_row = house.store.row("warrants", row.data["warrant_id"])
     intent_row = house.store.row("intents", row.data["intent_id"])
     assert warrant_row is not None  # noqa: S101 - an execution is admitted from a warrant, a warrant from an intent
@@ -179,18 +184,22 @@ async def _judge(
     _hold_moves(row, news)
     asked: Asked | None = None
     silence: NoAnswer | None = None
-    asking, left = evidence.within(_question(house, case, now), room)
+    asking, left = evidence.within(_question(house, case, now), share)
+    left = [*left, *news.unseen]
     try:
         asked = await house.ask("verification", asking, bundle=row.data["bundle"])
-        if not room:
+        if asked.answer["verdict"] == "deviating":
+            found[share] = asked.answer
+        if not share:
             evidence.hold_recordable(asked)
     except NoAnswer as no:
-        if room and evidence.is_too_large(no):
+        if share and evidence.is_too_large(no):
             raise  # asked again with less of it
         asked, silence = None, no
     # decide
     provisional = now < unix(warrant["report_by"])
-    said = evidence.at_best(asked.answer, left) if asked else {}
+    worse = [answer for more, answer in found.items() if more > share]
+    said = evidence.at_best(asked.answer, left, worse) if asked else {}
     verdict = _verdict(row, said, provisional=provisional) if asked else None
 
     # commit
@@ -215,11 +224,18 @@ async def _judge(
                 body_type="magistrate/verification-record/v1",
                 chain=row.data["intent_id"],
             )
-        return containment.append(txn, case.row, asked.answer, verdict)
+        return containment.append(txn, case.row, said, verdict)
 
     acts = await house.commit(write, seen)
-    (house.unjudged.add if silence else house.unjudged.discard)(execution_id)
+    house.unjudged.judged(execution_id, house.clock.exact(), silent=silence is not None)
     return verdict, acts
+
+
+def _hold_room(row: Row, news: News) -> None:
+    """Inside the step: of many observers who come at once, each is held to what is there when its turn comes."""
+    for seen in news.observations:
+        if seen["source"].startswith("observer/"):
+            hold_room(row, len(canonical.canonical(seen["facts"])))
 
 
 def _hold_moves(row: Row, news: News) -> None:
