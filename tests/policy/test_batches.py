@@ -1,5 +1,6 @@
 """Many questions in one query get what each gets alone, whatever stands beside it."""
 
+import asyncio
 import json
 
 import pytest
@@ -14,6 +15,7 @@ from magistrate.policy.batches import Batches
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.sidecar import Sidecar
 from tests.policy import trees
+from tests.policy.test_sidecar import alive
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -241,6 +243,28 @@ async def test_an_opa_that_does_not_start_leaves_none_running(binary, monkeypatc
     with pytest.raises(Exception, match=r"opa\.start"):
         await many.start()
     assert many.pids == [0, 0]
+
+
+async def test_who_stops_waiting_for_a_start_leaves_no_opa_running(binary, monkeypatch):
+    many = Batches(binary, Bundle.read(trees.packed(FILES)), opas=2)
+    ready, start = asyncio.Event(), batches.ReplaySidecar.start
+    pids = []
+
+    async def one_of_two(sidecar):
+        if sidecar is many._sidecars[1]:
+            await asyncio.Event().wait()
+        await start(sidecar)
+        pids.append(sidecar.pid)
+        ready.set()
+
+    monkeypatch.setattr(batches.ReplaySidecar, "start", one_of_two)
+    starting = asyncio.create_task(many.start())
+    await ready.wait()
+    starting.cancel()
+    await asyncio.wait({starting})
+
+    assert starting.cancelled()
+    assert (many.pids, [alive(pid) for pid in pids]) == ([0, 0], [False])
 
 
 async def test_other_time_zones_change_nothing(binary, odd, tmp_path):
