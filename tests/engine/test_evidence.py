@@ -8,6 +8,7 @@ from magistrate.core import canonical
 from magistrate.core.errors import NoAnswer
 from magistrate.engine import evidence, router
 from magistrate.engine.doing import MAX_FACTS
+from magistrate.engine.installation import Asked
 from tests.support.world import DEPLOY, RESTART
 
 MANY = 24  # probes that each say as much as one may: more than a question holds
@@ -117,20 +118,23 @@ def swollen(asked, much=600):
     return replace(asked, answer={**asked.answer, "reasons": reasons})
 
 
-async def test_an_answer_too_large_to_be_recorded_is_asked_for_again_with_less(world, talkative, monkeypatch):
-    answering(world, monkeypatch, 300 * 1024, swollen)
+def none(_):
+    raise NoAnswer("opa.too_large", "an answer too large to be recorded")
+
+
+@pytest.mark.parametrize("spoil", [none, swollen], ids=["OPA says so", "its entry would"])
+async def test_an_answer_too_large_to_be_recorded_is_asked_for_again_with_less(world, talkative, monkeypatch, spoil):
+    answering(world, monkeypatch, 300 * 1024, spoil)
     row = await world.done(RESTART)
     (body,) = bodies(world, "verification", row.id)
     assert (row.data["verdict"], len(row.data["reports"])) == ("inconclusive", 1)
     assert 0 < len(body["left_out"]) < MANY // 2
 
 
-async def test_without_any_facts_an_answer_too_large_is_no_answer(world, talkative, monkeypatch):
-    def none(asked):
-        raise NoAnswer("opa.too_large", "an answer too large to be recorded")
-
+@pytest.mark.parametrize("spoil", [none, lambda asked: swollen(asked, 1100)], ids=["OPA says so", "its entry would"])
+async def test_without_any_facts_an_answer_too_large_is_no_answer(world, talkative, monkeypatch, spoil):
     with monkeypatch.context() as opa:
-        answering(world, opa, 0, none)
+        answering(world, opa, 0, spoil)
         row = await world.done(RESTART)
         assert (row.state, row.data["verdict"]) == ("succeeded", "pending")
         assert world.house.unjudged == {row.id}
@@ -141,6 +145,18 @@ async def test_without_any_facts_an_answer_too_large_is_no_answer(world, talkati
         assert world.house.unjudged == {row.id}
     await world.tick()
     assert world.row("executions", row.id).data["verdict"] == "conforming"
+
+
+def test_a_record_holds_deviations_twice_and_leaves_room_for_what_was_left_out():
+    def asked(size):
+        answer = {"verdict": "deviating", "deviations": [{"code": "x" * size}]}
+        return Asked("verification", {}, answer, "sha256:x", {"version": "1", "sha256": "x"})
+
+    half = canonical.MAX_RECORD // 2
+    evidence.hold_recordable(asked(half - 40 * 1024))
+    for size in (half - 16 * 1024, half):
+        with pytest.raises(NoAnswer, match=r"opa\.too_large"):
+            evidence.hold_recordable(asked(size))
 
 
 def test_the_largest_goes_first_and_no_more_than_must():
