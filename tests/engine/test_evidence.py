@@ -55,6 +55,8 @@ async def test_what_does_not_fit_is_recorded_without_it_and_is_no_proof(world, v
     (asked,) = body["asked"]
     assert asked["answer"]["verdict"] == "conforming", "what was left would have been enough, and is not taken for it"
     left = {one["source"] for one in body["left_out"]}
+    whole = {canonical.digest(canonical.canonical(one)) for one in bodies(world, "observation", row.id)}
+    assert {one["digest"] for one in body["left_out"] if one["kind"] == "observation"} <= whole
     assert left
     assert left.isdisjoint(one["source"] for one in asked["question"]["observations"])
     assert "probe/fleet" in {one["source"] for one in asked["question"]["observations"]}
@@ -177,6 +179,10 @@ def test_the_largest_goes_first_and_no_more_than_must():
 
     kept, left = evidence.within(question, 0)
     assert (len(left), kept["observations"]) == (4, [])
+    assert {one["kind"] for one in left} == {"report", "observation"}
+
+    empty = {**question["reports"][0], "facts": {}}
+    assert evidence.within({**question, "reports": [empty]}, 0)[1] == left[:1] + left[2:], "nothing is left out of it"
 
 
 @pytest.mark.parametrize("room", evidence.ROOMS[1:])
@@ -188,6 +194,6 @@ def test_it_comes_down_to_the_room_it_is_given(room):
 
 
 def test_an_alert_names_some_and_counts_the_rest():
-    left = [{"kind": "observations", "source": f"probe/{n}", "at": "", "bytes": 9} for n in range(20)]
+    left = [{"kind": "observation", "source": f"probe/{n}", "at": "", "bytes": 9} for n in range(20)]
     assert evidence.told(left).endswith("probe/7 (9 bytes) and 12 more")
     assert evidence.told(left[:1]).endswith("together with the rest: probe/0 (9 bytes)")

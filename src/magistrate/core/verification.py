@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from magistrate.core.decision import Reason
@@ -73,6 +74,12 @@ class Verification(Document):
     containment: tuple[Act, ...]
     provisional: bool
     previous: Name
+
+
+def at_best(answer: Mapping[str, Any], left_out: Sequence[Any]) -> dict[str, Any]:
+    """The answer, no better than inconclusive where evidence was left out of the question."""
+    worse = bool(left_out) and answer["verdict"] == "conforming"
+    return {**answer, "verdict": "inconclusive"} if worse else dict(answer)
 
 
 def verification_document(

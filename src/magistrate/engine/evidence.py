@@ -41,7 +41,8 @@ def hold_recordable(asked: Asked) -> None:
 def within(question: dict[str, Any], room: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A verification's question within `room` bytes, as far as leaving facts out can bring it there, and what was.
 
-    An observation goes whole: one without its facts would say that nothing was seen. A report keeps its outcome. The
+    An observation goes whole: one without its facts would say that nothing was seen. A report keeps its outcome. What
+    was left out is named by the kind of its entry and the digest of its body, `bytes` being those of its facts. The
     first room is not measured: who asks is told if the question was too large for it.
     """
     if room == ROOMS[0]:
@@ -54,7 +55,8 @@ def within(question: dict[str, Any], room: int) -> tuple[dict[str, Any], list[di
             break
         said = question[kind][n]
         gone.add((kind, n))
-        left.append({"kind": kind, "source": said["source"], "at": said["at"], "bytes": bytes_})
+        what = {"kind": kind.removesuffix("s"), "digest": canonical.digest(canonical.canonical(said))}
+        left.append({**what, "source": said["source"], "at": said["at"], "bytes": bytes_})
         size -= bytes_
     reports = [{**said, "facts": {}} if ("reports", n) in gone else said for n, said in enumerate(question["reports"])]
     observations = [said for n, said in enumerate(question["observations"]) if ("observations", n) not in gone]
@@ -70,12 +72,6 @@ def _by_size(question: Mapping[str, Any]) -> list[tuple[int, str, int]]:
         if one["facts"]
     )
     return sorted(said, reverse=True)
-
-
-def at_best(answer: Mapping[str, Any], left: Sequence[Any]) -> dict[str, Any]:
-    """The answer, no better than inconclusive where something was left out."""
-    worse = bool(left) and answer["verdict"] == "conforming"
-    return {**answer, "verdict": "inconclusive"} if worse else dict(answer)
 
 
 def told(left: Sequence[Mapping[str, Any]]) -> str:

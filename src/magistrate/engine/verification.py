@@ -13,7 +13,7 @@ from magistrate.core.execution import Observation, ObservationClaim, Report, Rep
 from magistrate.core.intent import scope_of
 from magistrate.core.lifecycle import ended
 from magistrate.core.values import Document, moment, unix
-from magistrate.core.verification import verification_document
+from magistrate.core.verification import at_best, verification_document
 from magistrate.engine import alerts, containment, evidence
 from magistrate.engine.installation import Asked, Installation, Keep, Seen, new_id
 from magistrate.store.rows import Row
@@ -190,7 +190,7 @@ async def _judge(
         asked, silence = None, no
     # decide
     provisional = now < unix(warrant["report_by"])
-    said = evidence.at_best(asked.answer, left) if asked else {}
+    said = at_best(asked.answer, left) if asked else {}
     verdict = _verdict(row, said, provisional=provisional) if asked else None
 
     # commit
