@@ -185,12 +185,21 @@ async def test_a_bundle_that_is_always_late_is_asked_no_more(slow):
     assert [said.code for said in await slow.ask([WELL] * 2)] == ["opa.given_up"] * 2
 
 
-async def test_a_document_that_is_always_late_is_given_up_and_the_others_are_asked(slow):
+async def test_a_document_that_is_always_late_is_given_up_and_the_others_are_asked(slow, monkeypatch):
     other = ("access", canonical.canonical({"times": [0, 1], "zone": "UTC"}))
     late = await slow.ask([LATE, other] * 5)
     assert [said.code for said in late[::2]] == ["opa.timeout"] * batches.GIVE_UP + ["opa.given_up"] * 2
     assert len({json.dumps(said) for said in late[1::2]}) == 1
+
+    asked, ask_many = [], batches.ReplaySidecar.ask_many
+
+    def together(self, questions):
+        asked.append([document for document, _ in questions])
+        return ask_many(self, questions)
+
+    monkeypatch.setattr(batches.ReplaySidecar, "ask_many", together)
     assert (await slow.ask([WELL, other, LATE, other]))[1::2] == [late[1]] * 2
+    assert asked == [["access"] * 2], "nobody waits for it again, not in a batch either"
 
 
 async def test_a_bundle_that_is_always_late_is_left_after_one_batch_and_a_few_questions(slow, monkeypatch):
