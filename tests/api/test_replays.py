@@ -1,6 +1,8 @@
 """A replay asked of a running service: bounded, one at a time, beside the requests, and signed."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -103,3 +105,22 @@ async def test_whoever_leaves_ends_it():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended
+
+
+async def test_whoever_leaves_before_it_has_a_thread_never_begins_it():
+    begun, full = [], threading.Event()
+
+    async def work():
+        begun.append(True)
+
+    pool = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(pool)
+    pool.submit(full.wait)
+    task = asyncio.create_task(replays.certifying.apart(work))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    full.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not begun

@@ -187,10 +187,10 @@ def test_no_form_passes_what_was_not_compared():
     text = impact_forms.FORMS["text"](said(**calm)).splitlines()[-1]
     assert text.startswith("NOT COMPARED: 3,")
     markdown = impact_forms.FORMS["markdown"](said(**calm)).splitlines()
-    assert "3 entries not compared" in markdown[0]
+    assert "3 entries or questions not compared" in markdown[0]
     assert markdown[-1].startswith("NOT COMPARED: 3,")
     html = impact_forms.FORMS["html"](said(**calm))
-    assert '<p class="verdict bad"><strong>3 entries were changed' in html
+    assert '<p class="verdict bad"><strong>3 entries or questions were not compared' in html
     (run,) = json.loads(impact_forms.FORMS["sarif"](said(**calm)))["runs"]
     assert not run["invocations"][0]["executionSuccessful"]
     assert run["invocations"][0]["toolExecutionNotifications"][0]["level"] == "error"

@@ -178,6 +178,13 @@ def test_a_folder_that_does_not_build_fails_here_as_its_check_does(root, capsys,
     assert (code, said.err.splitlines()[0]) == (say.FAILED, told)
 
 
+@pytest.mark.parametrize(("raw", "why"), [(b"", "the gzip file is cut short"), (b"PK", "not a gzip file")])
+def test_a_file_that_is_no_bundle_fails_here_as_its_check_does(root, capsys, monkeypatch, raw, why):
+    (root / "cut.tar.gz").write_bytes(raw)
+    code, said = run(capsys, monkeypatch, "policy", "diff", "recorded", "cut.tar.gz")
+    assert (code, said.err.splitlines()[0]) == (say.FAILED, f"error: {why} [bundle.archive]")
+
+
 def test_a_loosening_is_exit_5_until_it_is_accepted_by_name(root, capsys, monkeypatch):
     diff = ("policy", "diff", real.digest(), "candidate.tar.gz")
     code, said = run(capsys, monkeypatch, *diff)

@@ -9,6 +9,7 @@ from magistrate.core import canonical
 from magistrate.core.errors import NoAnswer
 from magistrate.engine import evidence, router
 from magistrate.engine.doing import MAX_FACTS
+from magistrate.engine.installation import Asked
 from magistrate.engine.unjudged import FIRST, LONGEST, Unjudged
 from magistrate.engine.verification import MAX_OBSERVATIONS, MAX_OBSERVED
 from tests.support.world import DEPLOY, HANDOVER, RESTART
@@ -57,6 +58,8 @@ async def test_what_does_not_fit_is_recorded_without_it_and_is_no_proof(world, v
     (asked,) = body["asked"]
     assert asked["answer"]["verdict"] == "conforming", "what was left would have been enough, and is not taken for it"
     left = {one["source"] for one in body["left_out"]}
+    whole = {canonical.digest(canonical.canonical(one)) for one in bodies(world, "observation", row.id)}
+    assert {one["digest"] for one in body["left_out"] if one["kind"] == "observation"} <= whole
     assert left
     assert left.isdisjoint(one["source"] for one in asked["question"]["observations"])
     assert "probe/fleet" in {one["source"] for one in asked["question"]["observations"]}
@@ -120,8 +123,13 @@ def swollen(asked, much=600):
     return replace(asked, answer={**asked.answer, "reasons": reasons})
 
 
-async def test_an_answer_too_large_to_be_recorded_is_asked_for_again_with_less(world, talkative, monkeypatch):
-    answering(world, monkeypatch, 300 * 1024, swollen)
+def none(_):
+    raise NoAnswer("opa.too_large", "an answer too large to be recorded")
+
+
+@pytest.mark.parametrize("spoil", [none, swollen], ids=["OPA says so", "its entry would"])
+async def test_an_answer_too_large_to_be_recorded_is_asked_for_again_with_less(world, talkative, monkeypatch, spoil):
+    answering(world, monkeypatch, 300 * 1024, spoil)
     row = await world.done(RESTART)
     (body,) = bodies(world, "verification", row.id)
     assert (row.data["verdict"], len(row.data["reports"])) == ("inconclusive", 1)
@@ -130,20 +138,18 @@ async def test_an_answer_too_large_to_be_recorded_is_asked_for_again_with_less(w
 
 @pytest.mark.parametrize("why", ["opa.question_too_large", "opa.too_large", "entry.large", "opa.answer_shape"])
 async def test_whatever_size_is_in_the_way_less_is_asked_about(world, talkative, monkeypatch, why):
-    def none(asked):
+    def no(asked):
         raise NoAnswer(why, "too large")
 
-    answering(world, monkeypatch, 300 * 1024, none)
+    answering(world, monkeypatch, 300 * 1024, no)
     row = await world.done(RESTART)
     assert (row.data["verdict"], set(world.house.unjudged)) == ("inconclusive", set())
 
 
-async def test_without_any_facts_an_answer_too_large_is_no_answer(world, talkative, monkeypatch):
-    def none(asked):
-        raise NoAnswer("opa.too_large", "an answer too large to be recorded")
-
+@pytest.mark.parametrize("spoil", [none, lambda asked: swollen(asked, 1100)], ids=["OPA says so", "its entry would"])
+async def test_without_any_facts_an_answer_too_large_is_no_answer(world, talkative, monkeypatch, spoil):
     with monkeypatch.context() as opa:
-        answering(world, opa, 0, none)
+        answering(world, opa, 0, spoil)
         row = await world.done(RESTART)
         assert (row.state, row.data["verdict"]) == ("succeeded", "pending")
         assert set(world.house.unjudged) == {row.id}
@@ -155,6 +161,18 @@ async def test_without_any_facts_an_answer_too_large_is_no_answer(world, talkati
     world.time.go(LONGEST)
     await world.tick()
     assert world.row("executions", row.id).data["verdict"] == "conforming"
+
+
+def test_a_record_holds_deviations_twice_and_leaves_room_for_what_was_left_out():
+    def asked(size):
+        answer = {"verdict": "deviating", "deviations": [{"code": "x" * size}]}
+        return Asked("verification", {}, answer, "sha256:x", {"version": "1", "sha256": "x"})
+
+    half = canonical.MAX_RECORD // 2
+    evidence.hold_recordable(asked(half - 40 * 1024))
+    for size in (half - 16 * 1024, half):
+        with pytest.raises(NoAnswer, match=r"opa\.too_large"):
+            evidence.hold_recordable(asked(size))
 
 
 def test_the_largest_goes_first_and_no_more_than_must():
@@ -175,6 +193,16 @@ def test_the_largest_goes_first_and_no_more_than_must():
 
     kept, left = evidence.within(question, 0)
     assert (len(left), kept["observations"]) == (4, [])
+    assert {one["kind"] for one in left} == {"report", "observation"}
+
+    assert [one["source"] for one in evidence.within(question, 0.5, {"reports": 1, "observations": 1})[1]] == [
+        "executor",
+        "probe/extra-00",
+        "probe/extra-01",
+    ], "what was judged goes before what was not"
+
+    empty = {**question["reports"][0], "facts": {}}
+    assert evidence.within({**question, "reports": [empty]}, 0)[1] == left[:1] + left[2:], "nothing is left out of it"
 
 
 @pytest.mark.parametrize("size", [10, 1000, MAX_FACTS - 64])
@@ -185,7 +213,7 @@ def test_each_step_leaves_something_out_however_small_it_all_is(size):
 
 
 def test_an_alert_names_some_and_counts_the_rest():
-    left = [{"kind": "observations", "source": f"probe/{n}", "at": "", "bytes": 9} for n in range(20)]
+    left = [{"kind": "observation", "source": f"probe/{n}", "at": "", "bytes": 9} for n in range(20)]
     assert evidence.told(left).endswith("probe/7 (9 bytes) and 12 more")
     assert evidence.told(left[:1]).endswith("together with the rest: probe/0 (9 bytes)")
 
@@ -253,6 +281,7 @@ async def test_what_deviated_before_something_was_left_out_still_does(world, tal
     (body,) = bodies(world, "verification", row.id)
     assert body["asked"][0]["answer"]["verdict"] == "conforming"
     assert (row.data["verdict"], row.data["contained"]) == ("deviating", ["revoke"])
+    assert body["found"][0]["containment"] == ["revoke"]
     assert (len(body["verification"]["deviations"]), bool(body["left_out"])) == (20, True)
 
 

@@ -604,6 +604,63 @@ async def test_a_use_that_the_warrant_does_not_have(world, how):
     assert told.finding.split(".")[0] in ("admission", "warrant")
 
 
+def _better(body):
+    body["verification"]["verdict"] = "conforming"
+
+
+def _milder(body):
+    body["verification"]["deviations"] = []
+
+
+def _uncontained(body):
+    body["verification"]["containment"] = []
+
+
+def _of_an_approval(body):
+    body["asked"][0]["document"] = "approval"
+
+
+def _of_another(body):
+    body["asked"][0]["question"]["execution"]["execution_id"] = "exe-1"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (_better, "verification.verdict"),
+        (_milder, "verification.verdict"),
+        (_uncontained, "verification.verdict"),
+        (_of_an_approval, "verification.other"),
+        (_of_another, "verification.other"),
+    ],
+)
+async def test_a_verdict_that_is_not_what_the_answer_beside_it_comes_to(world, change, code):
+    world.fleet.deploy = lambda name, said: {"version": said["version"]}
+    row = await world.finished(await world.redeem(await world.warrant(DEPLOY)))
+    body = copy.deepcopy(world.entries("verification", row.id)[0].content())
+    assert body["verification"]["verdict"] == "deviating"
+    assert body["verification"]["deviations"]
+    assert body["verification"]["containment"]
+    change(body)
+    await append(world, "verification", row.id, body["verification"]["verdict"], body)
+    assert await invalid(world, code)
+
+
+async def test_a_conforming_verdict_although_something_was_left_out(world):
+    row = await world.done(RESTART)
+    body = copy.deepcopy(world.entries("verification", row.id)[0].content())
+    assert body["verification"]["verdict"] == "conforming"
+    body["left_out"] = [{"kind": "observation", "digest": "", "source": "probe/x", "at": "", "bytes": 1}]
+    await append(world, "verification", row.id, "conforming", body)
+    assert await invalid(world, "verification.verdict")
+
+
+async def test_a_verdict_under_another_state(world):
+    row = await world.done(RESTART)
+    await append(world, "verification", row.id, "deviating", world.entries("verification", row.id)[0].content())
+    assert await invalid(world, "verification.other")
+
+
 async def test_a_decision_that_is_not_what_its_digest_says(world):
     shown = await world.propose(SQL)
     decided = world.entries("decision", shown.intent["intent_id"])[-1].content()

@@ -275,6 +275,7 @@ LIES = {
     "no point of the curve": (said(public_key="02" + "ff" * 32), "key.no_point"),
     "an Ed25519 key": (said(public_key="00" * 32), "key.length"),
     "a field more": (said(more=1), "key.entry"),
+    "a field more announced": (said(next={**said()["next"], "more": 1}), "key.entry"),
     "another role": (said(role="warrant"), "key.entry"),
     "nothing announced": (said(next={}), "key.algorithm"),
     "no algorithm": ({k: v for k, v in said().items() if k != "algorithm"}, "key.algorithm"),

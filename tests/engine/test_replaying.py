@@ -12,6 +12,7 @@ from magistrate.core import canonical, checkpoint
 from magistrate.core.entry import body_commit
 from magistrate.core.errors import Broken, Conflict, Forged, MagistrateError, Malformed
 from magistrate.core.merkle import Frontier, leaf_hash
+from magistrate.core.replay import FINDINGS
 from magistrate.core.values import unix
 from magistrate.engine import arming, certifying, replaying
 from magistrate.engine.replay_state import State, StateFile
@@ -743,3 +744,14 @@ async def test_a_certificate_is_believed_under_a_pinned_policy_key_alone(root, t
         certifying.verified(spoilt, tmp_path / "pins")
     with pytest.raises(Malformed):
         certifying.verified(raw[:-2] + b" }\n", tmp_path / "pins")
+
+
+def test_what_a_finding_says_of_the_record_an_impact_counts_as_not_compared():
+    elsewhere = {
+        *("replay.bundle_missing", "replay.bundle_changed", "replay.bundle_data_changed"),  # another one is asked
+        *("replay.opa_version", "replay.opa_binary", "replay.answer_differs", "replay.no_answer"),  # it was compared
+        *("replay.slow", "replay.nothing_asked"),  # counted where it is heard; there is nothing to count
+        "replay.unpinned",  # says nothing about an entry
+    }
+    assert set(FINDINGS) - set(replaying.SKIPPED) == elsewhere
+    assert set(replaying.SKIPPED.values()) == {"changed", "erased", "unreadable", "unknown"}

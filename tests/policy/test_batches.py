@@ -1,5 +1,6 @@
 """Many questions in one query get what each gets alone, whatever stands beside it."""
 
+import asyncio
 import json
 
 import pytest
@@ -14,6 +15,7 @@ from magistrate.policy.batches import Batches
 from magistrate.policy.bundle import Bundle
 from magistrate.policy.sidecar import Sidecar
 from tests.policy import trees
+from tests.policy.test_sidecar import alive
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -183,12 +185,21 @@ async def test_a_bundle_that_is_always_late_is_asked_no_more(slow):
     assert [said.code for said in await slow.ask([WELL] * 2)] == ["opa.given_up"] * 2
 
 
-async def test_a_document_that_is_always_late_is_given_up_and_the_others_are_asked(slow):
+async def test_a_document_that_is_always_late_is_given_up_and_the_others_are_asked(slow, monkeypatch):
     other = ("access", canonical.canonical({"times": [0, 1], "zone": "UTC"}))
     late = await slow.ask([LATE, other] * 5)
     assert [said.code for said in late[::2]] == ["opa.timeout"] * batches.GIVE_UP + ["opa.given_up"] * 2
     assert len({json.dumps(said) for said in late[1::2]}) == 1
+
+    asked, ask_many = [], batches.ReplaySidecar.ask_many
+
+    def together(self, questions):
+        asked.append([document for document, _ in questions])
+        return ask_many(self, questions)
+
+    monkeypatch.setattr(batches.ReplaySidecar, "ask_many", together)
     assert (await slow.ask([WELL, other, LATE, other]))[1::2] == [late[1]] * 2
+    assert asked == [["access"] * 2], "nobody waits for it again, not in a batch either"
 
 
 async def test_a_bundle_that_is_always_late_is_left_after_one_batch_and_a_few_questions(slow, monkeypatch):
@@ -241,6 +252,28 @@ async def test_an_opa_that_does_not_start_leaves_none_running(binary, monkeypatc
     with pytest.raises(Exception, match=r"opa\.start"):
         await many.start()
     assert many.pids == [0, 0]
+
+
+async def test_who_stops_waiting_for_a_start_leaves_no_opa_running(binary, monkeypatch):
+    many = Batches(binary, Bundle.read(trees.packed(FILES)), opas=2)
+    ready, start = asyncio.Event(), batches.ReplaySidecar.start
+    pids = []
+
+    async def one_of_two(sidecar):
+        if sidecar is many._sidecars[1]:
+            await asyncio.Event().wait()
+        await start(sidecar)
+        pids.append(sidecar.pid)
+        ready.set()
+
+    monkeypatch.setattr(batches.ReplaySidecar, "start", one_of_two)
+    starting = asyncio.create_task(many.start())
+    await ready.wait()
+    starting.cancel()
+    await asyncio.wait({starting})
+
+    assert starting.cancelled()
+    assert (many.pids, [alive(pid) for pid in pids]) == ([0, 0], [False])
 
 
 async def test_other_time_zones_change_nothing(binary, odd, tmp_path):

@@ -130,7 +130,7 @@ def tell_impact(said: dict[str, Any]) -> None:
         if said[way]:
             say.words(f"  {say.loud(way) if way == 'loosened' else way} {said[way]}")
     if said["unread"]:
-        say.words(f"  {say.loud('not compared, changed or not to be read')}: {int(said['unread'])}")
+        say.words(f"  {say.loud('not compared, changed, not to be read or too slow')}: {int(said['unread'])}")
     if said["uncovered"]:
         say.words(f"  {say.loud('not accepted by name, but by its author at most')}: {said['uncovered']}")
 

@@ -54,8 +54,8 @@ def diff(
 
     With `recorded` for FROM only TO is asked, and its answers are held against those on record.
 
-    Exit 0: nothing got looser that was not accepted by name. 5: something did, or part of the record was changed or
-    cannot be read, and so was not compared.
+    Exit 0: nothing got looser that was not accepted by name. 5: something did, or part of the record was not compared:
+    it was changed or cannot be read, or a bundle was too slow to answer.
 
     Example: magistrate policy diff active rego --since 7d
     """

@@ -94,7 +94,8 @@ def _head(said: dict[str, Any]) -> Iterator[str]:
     verdict = loose if said["uncovered"] else _calm(said)
     if said["unread"]:
         verdict = (
-            f"{said['unread']} entries were changed or cannot be read, and were not compared; of the rest: {verdict}"
+            f"{said['unread']} entries or questions were not compared: changed, not to be read, or too slow to answer;"
+            f" of the rest: {verdict}"
         )
     yield "<header><h1>What this bundle would have changed</h1>"
     yield f'<p class="verdict{" bad" if bad else ""}"><strong>{_text(verdict)}</strong></p>'

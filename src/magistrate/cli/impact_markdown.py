@@ -31,7 +31,7 @@ def _peace(said: dict[str, Any]) -> str:
 def _lines(said: dict[str, Any]) -> Iterator[str]:
     verdict = f"⚠ {said['uncovered']} loosened and not accepted" if said["uncovered"] else _peace(said)
     if said["unread"]:
-        verdict = f"⚠ {said['unread']} entries not compared; of the rest, {verdict}"
+        verdict = f"⚠ {said['unread']} entries or questions not compared; of the rest, {verdict}"
     yield f"### Policy impact: {verdict}"
     yield ""
     now = f"`{said['now'][:23]}`"

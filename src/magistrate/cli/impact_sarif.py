@@ -48,7 +48,7 @@ def log(said: dict[str, Any]) -> dict[str, Any]:
 
 def _invocation(said: dict[str, Any]) -> dict[str, Any]:
     """Whether everything on record was compared; what was not is an error of its own."""
-    text = f"{said['unread']} entries were changed or cannot be read, and were not compared"
+    text = f"{said['unread']} entries or questions were not compared: changed, not to be read, or too slow to answer"
     told = [{"level": "error", "message": {"text": text}}] if said["unread"] else []
     return {"executionSuccessful": not told, "toolExecutionNotifications": told}
 

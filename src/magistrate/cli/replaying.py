@@ -256,9 +256,9 @@ def bundle_of(said: str, data: Path, binary: Binary) -> Bundle:
         said = in_force(data)
     if not said.startswith("sha256:"):
         path = Path(said)
-        raw = b"" if path.is_dir() else read_file(path)
+        raw = None if path.is_dir() else read_file(path)
         with checked():
-            return Bundle.read(raw or build(binary, path))
+            return Bundle.read(build(binary, path) if raw is None else raw)
     try:
         return Archive(data / "bundles", binary).load(said)
     except Absent:

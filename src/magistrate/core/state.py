@@ -185,8 +185,8 @@ def _decision(view: View, entry: EntryLike) -> None:
 
 def _name_decision(view: View, entry: EntryLike, digest: str) -> None:
     """A decision is found by its digest: its row is owned by it, and names the entry of its last asking."""
-    data = {"intent_id": entry.subject, "leaf": entry.leaf_digest}
-    view.put("decisions", f"{entry.subject}|{digest}", state="decided", owner=digest, data=data)
+    id_, data = f"{entry.subject}|{digest}", {"leaf": entry.leaf_digest}
+    view.put("decisions", id_, state="decided", owner=digest, data=data)
 
 
 def _renewed(row: RowLike, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
 from magistrate.core.decision import Reason
 from magistrate.core.values import Document, Identifier, Name, Text
 
 Verdict = Literal["conforming", "deviating", "inconclusive"]
+QUOTED: Final = 20  # deviations kept of an answer that could not be recorded whole
 Act = Literal["halt", "revoke", "quarantine", "rollback"]
 
 
@@ -73,6 +75,25 @@ class Verification(Document):
     containment: tuple[Act, ...]
     provisional: bool
     previous: Name
+
+
+def at_best(
+    answer: Mapping[str, Any], left_out: Sequence[Any], found: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The answer, no better than inconclusive where evidence was left out of the question.
+
+    `found` is what more of the evidence was answered with, if that was a deviation and could not be recorded whole: the
+    verdict is no better than that.
+    """
+    if found and answer["verdict"] != "deviating":
+        return {**answer, **found[0], "verdict": "deviating"}
+    worse = bool(left_out) and answer["verdict"] == "conforming"
+    return {**answer, "verdict": "inconclusive"} if worse else dict(answer)
+
+
+def quoted(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a deviating answer that could not be recorded: its first deviations, and all that it brings about."""
+    return {"deviations": list(answer["deviations"][:QUOTED]), "containment": list(answer["containment"])}
 
 
 def verification_document(

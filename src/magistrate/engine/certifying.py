@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,19 +78,24 @@ async def apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         Whatever `work` raises. Cancelled, it cancels the work, and ends when that has.
     """
     begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+    left = threading.Event()
 
     async def here() -> T:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs is some task's
         begun.append((asyncio.get_running_loop(), task))
+        if left.is_set():  # cancelled while it waited for a thread: nobody knew whom to tell
+            raise asyncio.CancelledError
         return await work()
 
     thread = asyncio.ensure_future(asyncio.to_thread(lambda: asyncio.run(here())))
     try:
         return await asyncio.shield(thread)
     except asyncio.CancelledError:
+        left.set()
         for loop, task in begun:
-            loop.call_soon_threadsafe(task.cancel)
+            with suppress(RuntimeError):  # it ended this moment, and its loop with it
+                loop.call_soon_threadsafe(task.cancel)
         await asyncio.wait({thread})
         raise
 

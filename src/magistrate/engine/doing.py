@@ -67,7 +67,9 @@ class Deed:
             size = len(canonical(outcome.facts))
             if outcome.outcome == "succeeded" and size > MAX_FACTS:
                 at = moment(self._house.now())
-                self.unseen.append({"kind": "observations", "source": f"probe/{name}", "at": at, "bytes": size})
+                self.unseen.append(
+                    {"kind": "observation", "digest": "", "source": f"probe/{name}", "at": at, "bytes": size}
+                )
             elif outcome.outcome == "succeeded":
                 claim = ObservationClaim.model_validate({"phase": phase, "facts": outcome.facts})
                 seen.append(observation_of(self._id, f"probe/{name}", self._house.now(), claim))

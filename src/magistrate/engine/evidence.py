@@ -19,7 +19,6 @@ SHARES: Final = (1.0, 0.5, 0.25, 0.125, 0.0)  # of the bytes of all facts, one a
 # the last: an answer that quotes facts at a length that no document takes
 _TOO_LARGE: Final = ("opa.question_too_large", "opa.too_large", "entry.large", "opa.answer_shape")
 _AROUND: Final = 64 * 1024  # bytes of a record beside question and answer: what was left out, and its own fields
-_QUOTED: Final = 20  # deviations of an answer that could not be recorded, beside the one that was
 _NAMED: Final = 8  # left out things an alert names; beyond them they are counted
 
 
@@ -39,12 +38,17 @@ def hold_recordable(asked: Asked) -> None:
         raise NoAnswer("opa.too_large", f"an answer of {size} bytes with its question cannot be recorded")
 
 
-def within(question: dict[str, Any], share: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def within(
+    question: dict[str, Any], share: float, judged: Mapping[str, int] | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A verification's question with at most this share of the bytes of its facts, and what was left out of it.
 
-    An observation goes whole: one without its facts would say that nothing was seen. A report keeps its outcome.
+    An observation goes whole: one without its facts would say that nothing was seen. A report keeps its outcome. What
+    was judged before goes first, since a deviation there stands already (the first so many `reports` and
+    `observations`); of the rest the largest. What was left out is named by the kind of its entry and the digest of its
+    body, `bytes` being those of its facts.
     """
-    facts = _by_size(question)
+    facts = _in_order(question, judged or {})
     size = sum(bytes_ for bytes_, _, _ in facts)
     most = share * size
     left: list[dict[str, Any]] = []
@@ -54,34 +58,23 @@ def within(question: dict[str, Any], share: float) -> tuple[dict[str, Any], list
             break
         said = question[kind][n]
         gone.add((kind, n))
-        left.append({"kind": kind, "source": said["source"], "at": said["at"], "bytes": bytes_})
+        what = {"kind": kind.removesuffix("s"), "digest": canonical.digest(canonical.canonical(said))}
+        left.append({**what, "source": said["source"], "at": said["at"], "bytes": bytes_})
         size -= bytes_
     reports = [{**said, "facts": {}} if ("reports", n) in gone else said for n, said in enumerate(question["reports"])]
     observations = [said for n, said in enumerate(question["observations"]) if ("observations", n) not in gone]
     return {**question, "reports": reports, "observations": observations}, left
 
 
-def _by_size(question: Mapping[str, Any]) -> list[tuple[int, str, int]]:
-    """Everything said with facts, the largest first."""
+def _in_order(question: Mapping[str, Any], judged: Mapping[str, int]) -> list[tuple[int, str, int]]:
+    """Everything said with facts: what was judged first, then by size, the largest first."""
     said = (
         (len(canonical.canonical(one["facts"])), kind, n)
         for kind in ("reports", "observations")
         for n, one in enumerate(question[kind])
         if one["facts"]
     )
-    return sorted(said, reverse=True)
-
-
-def at_best(answer: Mapping[str, Any], left: Sequence[Any], worse: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The answer, no better than what was found before something was left out, and then at best inconclusive.
-
-    `worse` are deviating answers to more of the evidence, which could not be recorded whole: what deviates stays so,
-    with the first of what was found and all that it brings about.
-    """
-    if worse and answer["verdict"] != "deviating":
-        return {**answer, **worse[0], "deviations": worse[0]["deviations"][:_QUOTED]}
-    doubtful = bool(left) and answer["verdict"] == "conforming"
-    return {**answer, "verdict": "inconclusive"} if doubtful else dict(answer)
+    return sorted(said, key=lambda one: (one[2] < judged.get(one[1], 0), one), reverse=True)
 
 
 def told(left: Sequence[Mapping[str, Any]]) -> str:

@@ -22,6 +22,7 @@ from magistrate.core.merkle import Frontier
 from magistrate.core.signature import PublicKey, decode_public, verify_document
 from magistrate.core.state import intent_of
 from magistrate.core.values import unix
+from magistrate.core.verification import at_best, verification_document
 from magistrate.engine.promoted import Promoted
 
 TOLERANCE = approvals.AT_TOLERANCE + 60  # an approval's time against its entry's, which never goes back
@@ -205,6 +206,21 @@ class Meaning:
             raise Broken("admission.window", "the warrant was used outside its window")
         issued.used.add(said["use"])
         self._admitted[entry.leaf_digest] = intent_of(said["warrant_id"])
+
+    def _verification(self, entry: Entry, said: dict[str, Any]) -> None:
+        document, (asked,) = said["verification"], said["asked"]
+        about = asked["question"]["execution"]["execution_id"]
+        if (asked["document"], about, document["verdict"]) != ("verification", entry.subject, entry.state):
+            raise Broken("verification.other", "the verdict is about something else than its entry says")
+        expected = verification_document(
+            verification_id=document["verification_id"],
+            execution_id=entry.subject,
+            answer=at_best(asked["answer"], said["left_out"], said["found"] if said["left_out"] else ()),
+            provisional=document["provisional"],
+            previous=document["previous"],
+        )
+        if document != expected:
+            raise Broken("verification.verdict", "the verdict is not what the answer beside it comes to")
 
     def _operator(self, entry: Entry, said: dict[str, Any]) -> None:
         self._acted(entry, said, said["operator"])

@@ -13,7 +13,7 @@ from magistrate.core.execution import Observation, ObservationClaim, Report, Rep
 from magistrate.core.intent import scope_of
 from magistrate.core.lifecycle import ended
 from magistrate.core.values import Document, moment, unix
-from magistrate.core.verification import verification_document
+from magistrate.core.verification import at_best, quoted, verification_document
 from magistrate.engine import alerts, containment, evidence
 from magistrate.engine.installation import Asked, Installation, Keep, Seen, new_id
 from magistrate.store.rows import Row
@@ -57,6 +57,12 @@ class _Case:
     news: News
     data: dict[str, Any] = field(default_factory=dict)
     state: str = ""
+
+    @property
+    def judged(self) -> dict[str, int]:
+        """How many reports and observations there were when a verdict was last given."""
+        known = self.row.data["verdict"] != "pending"
+        return {kind: len(self.row.data[kind]) for kind in ("reports", "observations")} if known else {}
 
     def __post_init__(self) -> None:
         self.data = dict(self.row.data)
@@ -184,7 +190,7 @@ async def _judge(
     _hold_moves(row, news)
     asked: Asked | None = None
     silence: NoAnswer | None = None
-    asking, left = evidence.within(_question(house, case, now), share)
+    asking, left = evidence.within(_question(house, case, now), share, case.judged)
     left = [*left, *news.unseen]
     try:
         asked = await house.ask("verification", asking, bundle=row.data["bundle"])
@@ -198,8 +204,8 @@ async def _judge(
         asked, silence = None, no
     # decide
     provisional = now < unix(warrant["report_by"])
-    worse = [answer for more, answer in found.items() if more > share]
-    said = evidence.at_best(asked.answer, left, worse) if asked else {}
+    more = [quoted(answer) for wider, answer in found.items() if wider > share][:1]
+    said = at_best(asked.answer, left, more) if asked else {}
     verdict = _verdict(row, said, provisional=provisional) if asked else None
 
     # commit
@@ -220,7 +226,7 @@ async def _judge(
                 subject=execution_id,
                 state=verdict["verdict"],
                 parents=[row.data["leaf"], *leaves],
-                body={"verification": verdict, "asked": [asked.record()], "left_out": left},
+                body={"verification": verdict, "asked": [asked.record()], "left_out": left, "found": more},
                 body_type="magistrate/verification-record/v1",
                 chain=row.data["intent_id"],
             )

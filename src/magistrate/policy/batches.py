@@ -127,16 +127,20 @@ class Batches:
     async def start(self) -> None:
         """Return when every OPA answers.
 
+        However it ends otherwise, be it that nobody waits any more, none is left running.
+
         Raises:
-            Unavailable, NoAnswer: one of them does not; then none is left running.
+            Unavailable, NoAnswer: one of them does not.
         """
         try:
             async with asyncio.TaskGroup() as starts:
                 for sidecar in self._sidecars:
                     starts.create_task(sidecar.start())
-        except BaseExceptionGroup as failed:
+        except BaseException as failed:
             await self.stop()
-            raise failed.exceptions[0] from None
+            if isinstance(failed, BaseExceptionGroup):
+                raise failed.exceptions[0] from None
+            raise
         for sidecar in self._sidecars * _AHEAD:
             self._free.put_nowait(sidecar)
 

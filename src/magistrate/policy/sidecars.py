@@ -67,14 +67,22 @@ class Sidecars:
         if sidecar is not None:
             end = asyncio.create_task(self._end(sidecar))
             self._ends.add(end)
-            end.add_done_callback(self._ends.discard)
+            end.add_done_callback(self._ended)
             await asyncio.shield(end)
 
     async def stop(self) -> None:
         """End all of them."""
         self._closed = True
         await asyncio.gather(*self._starts.values(), return_exceptions=True)
-        await asyncio.gather(*self._ends, *(self.drop(digest) for digest in tuple(self._live)))
+        ends = (*self._ends, *(self.drop(digest) for digest in tuple(self._live)))
+        for fault in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(fault, BaseException):
+                raise fault
+
+    def _ended(self, end: asyncio.Task[None]) -> None:
+        self._ends.discard(end)
+        if not end.cancelled():
+            end.exception()  # seen, even if the caller has left meanwhile
 
     @staticmethod
     async def _end(sidecar: Sidecar) -> None:
