@@ -14,6 +14,7 @@ from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, Ma
 from magistrate.core.promotion import NOTHING, Built, authentic
 from magistrate.core.signature import decode_public, sign_document, signer_from_seed
 from magistrate.engine import activation, arming, deadlines, recovery, succession
+from magistrate.engine.gateway import Submitted
 from magistrate.engine.installation import Word
 from magistrate.engine.opening import open_store
 from magistrate.policy import sidecar as sidecars
@@ -360,6 +361,26 @@ async def test_one_that_was_proposed_in_time_and_is_older_now_does_not_come_into
     with pytest.raises(MagistrateError, match=r"bundle\.older"):
         await world.redeem(shown.warrant)
     assert world.house.active() == newer
+
+
+async def test_nobody_is_asked_to_sign_for_what_is_in_force_already(world, bundles):
+    digest = await taken(world, bundles["raised"])
+    second = await propose(world, digest)
+    await activate(world, bundles["raised"])
+    size = world.size
+
+    with pytest.raises(Conflict, match=r"bundle\.active"):
+        await propose(world, digest)
+    row = world.row("intents", second.intent["intent_id"])
+    decision = {name: row.data[name] for name in second.decision}
+    again = Submitted(row.data["intent"], decision, None)
+    assert decision["round"] == 2
+    for who in ("ben", FIRST):
+        with pytest.raises(Conflict, match=r"bundle\.active"):
+            await world.say(again, who)
+    assert world.size == size
+    await world.say(again, "ben", "deny")
+    assert world.state("intents", second.intent["intent_id"]) == "denied"
 
 
 async def test_an_author_may_give_the_figures_later_and_nobody_else_may(world, bundles):

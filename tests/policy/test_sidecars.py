@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -268,6 +269,8 @@ async def test_a_stopped_opa_is_silent(binary, bundle):
     await sidecar.start()
     try:
         os.kill(sidecar.pid, signal.SIGSTOP)
+        while Path(f"/proc/{sidecar.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            await asyncio.sleep(0.01)
         with pytest.raises(NoAnswer, match=r"opa\.timeout"):
             await failures(sidecar, bundle)
     finally:

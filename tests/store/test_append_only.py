@@ -145,3 +145,14 @@ def test_lists_are_read_through_an_index(store, by):
     plan = store._reader.conn.execute("EXPLAIN QUERY PLAN " + asked[-1]).fetchall()
     assert [step[3] for step in plan if step[3].startswith("SCAN")] == []
     assert not any("autoindex" in step[3] for step in plan)
+
+
+def test_a_file_that_is_no_database_is_said_to_be_damaged(filled):
+    from magistrate.core.errors import Broken
+    from magistrate.store.connect import open_reader
+
+    raw = bytearray(filled.path.read_bytes())
+    raw[5] ^= 1
+    filled.path.write_bytes(raw)
+    with pytest.raises(Broken, match=r"ledger\.database"):
+        open_reader(filled.path)

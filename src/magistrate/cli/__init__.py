@@ -25,7 +25,7 @@ def main() -> None:
     except TyperException as error:
         code = say.misused(error)
     except Abort:
-        say.words("error: not confirmed: nothing was signed or accepted")
+        say.words("error: not confirmed: nothing was signed or accepted; where nobody can answer, --yes does")
         say.words("hint: magistrate --help")
         code = say.UNEXPECTED
     except Exception as fault:  # noqa: BLE001 - a trace is no answer to a person; the line says where it was

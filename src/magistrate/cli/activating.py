@@ -15,7 +15,7 @@ from magistrate.cli.me import Json, Reason, me, read_file, read_object
 from magistrate.cli.people import administer
 from magistrate.cli.service import find_opa
 from magistrate.client import Client
-from magistrate.core.errors import Malformed
+from magistrate.core.errors import Conflict, Malformed
 from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.values import DIGEST
 
@@ -51,6 +51,8 @@ def activate(
     who = me()
     digest = bundle if _is_digest(bundle) else _hand_in(who.client, Path(bundle), report, reason)
     about = who.client.get(f"/v1/bundles/{digest}/changes")
+    if digest == about["against"]:
+        raise Conflict("bundle.active", f"{digest} is in force already: there is nothing to do")
     tell(about)
     tell_impact(who.client.get(f"/v1/bundles/{digest}/impact"))
     if not yes:

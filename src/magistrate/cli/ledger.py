@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from magistrate.cli import places, say
 from magistrate.cli.me import Json, me, sub
+from magistrate.core.errors import Malformed
+from magistrate.core.values import DIGEST
 
 ledger = sub("Check, prove and rebuild the ledger.")
 Data = Annotated[Path | None, typer.Option(help="The data folder.")]
@@ -30,6 +33,9 @@ def verify(
     from magistrate.engine.examination import examine
     from magistrate.engine.opening import mark_path
 
+    if genesis and not re.fullmatch(DIGEST, genesis):
+        hint = "magistrate ledger verify --genesis sha256:..."
+        raise Malformed("input.digest", f"{genesis!r} is not sha256: and 64 hex digits", hint=hint)
     folder = data or places.data()
     mark = mark_path(places.state(), folder)
     found = examine(folder, keys or places.configuration() / "pins", genesis=genesis, mark=mark)

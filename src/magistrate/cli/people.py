@@ -157,7 +157,8 @@ def _tell(done: dict[str, Any], *, as_json: bool) -> None:
     standing = done["decision"]["standing"]
     id_ = done["intent"]["intent_id"]
     if standing["outcome"] == "ask":
-        say.words(f"{id_} waits for another operator: magistrate approvals approve {id_}")
+        wanted = "; ".join(f"{one['count']} of {' / '.join(one['roles'])}" for one in standing["wanted"])
+        say.words(f"{id_} waits for {say.visible(wanted)}, signed in this round: magistrate approvals approve {id_}")
         say.words(f"then you run: magistrate operators finish {id_}")
     for reason in standing["reasons"] if standing["outcome"] == "deny" else ():
         say.words(f"{reason['code']}: {say.visible(reason['title'])}")

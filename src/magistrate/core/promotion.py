@@ -74,7 +74,7 @@ def hold_newer(digest: str, sequence: int, highest: int) -> None:
             "bundle.older",
             f"sequence {sequence} of {digest} is not above {highest}, the highest that was ever in force: a newer one"
             " is built with a higher `sequence` in .manifest, and only a recovery goes back",
-            hint=f"magistrate policy recover {digest}",
+            hint="magistrate policy recover --help",
         )
 
 

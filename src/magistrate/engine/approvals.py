@@ -51,6 +51,9 @@ async def _act(
     _hold_standing(house, seen, principal, row, given, statement, now)
     if statement.verdict == "approve":
         house.hold_issuing()
+        active = seen.row("installation", "active")
+        assert active is not None  # noqa: S101 - hold_issuing has seen it
+        facts.hold_newer(seen, active, row.data["subject"])
     asker = Asker(house, seen, row, now)
     heard = [*_standing(seen, row, statement.operator), _heard(house, given, statement)]
     try:

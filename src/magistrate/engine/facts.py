@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from magistrate.core import promotion, question
-from magistrate.core.errors import Absent, Refused
+from magistrate.core.errors import Absent, Conflict, Refused
 from magistrate.core.pointer import find
 from magistrate.engine.installation import Installation, Principal, Seen, every
 from magistrate.store.rows import Row
@@ -104,12 +104,15 @@ def hold_newer(seen: Seen, active: Row, subject: Mapping[str, str]) -> None:
     """Return unless the intent is about a bundle that could not come into force whoever signs.
 
     Raises:
-        Absent: `bundle.unknown`. Conflict: `bundle.older`.
+        Absent: `bundle.unknown`. Conflict: `bundle.active`, `bundle.older`.
     """
     if subject["type"] == BUNDLE:
         row = seen.row("bundles", subject["id"])
         if row is None:
             raise Absent("bundle.unknown", f"no bundle {subject['id']} is on record", hint="magistrate policy ls")
+        if subject["id"] == active.data["bundle"]:
+            detail = f"{subject['id']} is in force already: there is nothing to do"
+            raise Conflict("bundle.active", detail, hint="magistrate policy ls")
         promotion.hold_newer(subject["id"], row.data["sequence"], active.data["highest"])
 
 

@@ -107,8 +107,9 @@ class Pools:
             return batches
         while len(self._live) >= BUNDLES:
             await self._room(0)  # nothing is on its way to the one that goes
-            _, oldest = self._live.popitem(last=False)
-            await oldest.stop()
+            oldest = next(iter(self._live))
+            await self._live[oldest].stop()  # named until it is over: whoever ends us meanwhile ends it too
+            del self._live[oldest]
         batches = Batches(self._binary, bundle, opas=self._opas, environment=self._environment)
         await batches.start()
         self._live[bundle.digest] = batches

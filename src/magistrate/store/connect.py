@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from sqlite_utils import Database
 
-from magistrate.core.errors import Absent, Unavailable
+from magistrate.core.errors import Absent, Broken, Unavailable
 from magistrate.store.schema import migrate
 
 BUSY_MS = 5000
@@ -58,7 +58,8 @@ def open_reader(path: Path, *, fixed: bool = False) -> sqlite3.Connection:
 
     Raises:
         Absent: there is no such file.
-        Unavailable: it is not a database that can be read.
+        Unavailable: it cannot be read now.
+        Broken: `ledger.database`, it is damaged, or no database.
     """
     if not path.is_file():
         raise Absent("store.absent", f"there is no ledger at {path.name}")
@@ -66,8 +67,11 @@ def open_reader(path: Path, *, fixed: bool = False) -> sqlite3.Connection:
         conn = _connected(f"file:{quote(str(path))}?{'immutable=1' if fixed else 'mode=ro'}")
         for pragma in _READER:
             conn.execute(pragma)
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+        conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # SQLite reads nothing before it is asked
+    except (sqlite3.OperationalError, UnicodeDecodeError) as error:
         raise Unavailable("store.open", f"{path.name} cannot be read: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise Broken("ledger.database", f"the database is damaged: {error}") from error
     return conn
 
 
