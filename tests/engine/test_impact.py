@@ -187,7 +187,7 @@ async def test_a_changed_entry_is_not_compared_and_that_is_counted(lived, tmp_pa
     assert not again.passes
 
 
-async def test_what_was_erased_is_counted_beside_a_certificate_and_is_not_unread(lived, tmp_path):
+async def test_what_was_erased_was_not_compared_for_no_act_on_record_erases(lived, tmp_path):
     kept, small, _ = lived
     raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
     worlds.image(kept, tmp_path / "world")
@@ -197,7 +197,8 @@ async def test_what_was_erased_is_counted_beside_a_certificate_and_is_not_unread
     conn.execute("DELETE FROM bodies WHERE seq = (SELECT max(seq) FROM entries WHERE kind = 'decision')")
     conn.close()
     found = (await replaying.replay(record(tmp_path / "world"), Order(candidate=raised))).impact
-    assert (found.skipped, found.unread) == ({"erased": 1}, 0)
+    beside = await impact.impact(record(tmp_path / "world"), raised, was=active(kept))
+    assert (found.skipped, found.unread) == (beside.skipped, beside.unread) == ({"erased": 1}, 1)
 
 
 async def test_entries_that_were_written_anew_are_not_compared_as_if_they_were_the_record(lived, tmp_path):
@@ -235,6 +236,58 @@ async def test_a_bundle_that_answers_nothing_in_time_is_its_own_finding_and_pass
     assert counts["replay.slow"] == found.impact.skipped["slow"] > counts["replay.no_answer"]
     assert not found.passes
     assert beside.unread == beside.skipped["slow"] > beside.silent > 0  # those that were asked: no answer is a denial
+
+
+async def test_a_limits_name_covers_no_rule_whose_rego_was_changed_with_it(lived, tmp_path):
+    root, small, _ = lived
+
+    def neutralised(folder):
+        limits(folder, "refunds", small=small * 2)
+        path = folder / "policies" / "refunds" / "refunds.rego"
+        path.write_text(path.read_text() + "\n_unused := 1\n")
+
+    found = await impact.impact(record(root), built(tmp_path, "both", neutralised), was=active(root))
+    recorded = await impact.impact(record(root), built(tmp_path, "again", neutralised))
+    large = worlds.code("refunds.large")
+    assert {tuple(row["names"]) for row in found.plain()["rules"] if row["loosened"]} == {(large,)}
+    for each in (found, recorded):
+        assert each.uncovered(["policies.refunds.limits.small"]) == each.tally.loosened > 0
+        assert each.uncovered([large]) == 0
+
+
+async def test_every_changed_limit_of_a_policy_is_accepted_before_its_rules_are(lived, tmp_path):
+    root, small, _ = lived
+    both = built(tmp_path, "both", lambda folder: limits(folder, "refunds", small=small * 2, daily=10**9))
+    found = await impact.impact(record(root), both, was=active(root))
+    names = ["policies.refunds.limits.daily", "policies.refunds.limits.small"]
+    assert all(found.uncovered([name]) == found.tally.loosened > 0 for name in names)
+    assert found.uncovered(names) == 0
+
+
+async def test_a_changed_counter_is_accepted_by_name_for_no_recorded_answer_shows_it(lived, tmp_path):
+    root, *_ = lived
+
+    def shorter(folder):
+        path = folder / "counters" / "data.json"
+        said = json.loads(path.read_text())
+        for row in said.values():
+            row["window"] = {"seconds": 1}
+        path.write_text(json.dumps(said))
+
+    bundle = built(tmp_path, "shorter", shorter)
+    names = [f"counters.{name}" for name in bundle.data["counters"]]
+    found = await impact.impact(record(root), bundle, was=active(root))
+    said = found.plain()
+    assert (said["loosened"], said["uncovered"]) == (0, len(names))
+    assert [(row["name"], row["accepted"]) for row in said["unseen"]] == [(name, False) for name in names]
+    assert {row["name"].rpartition(".window")[0] for row in said["data"]} == set(names)
+    assert found.uncovered(names) == 0
+
+    open_ = await replaying.replay(record(root), Order(candidate=bundle))
+    meant = await replaying.replay(record(root), Order(candidate=bundle, accepted=tuple(names)))
+    assert (open_.clean, open_.passes) == (True, False)
+    assert (meant.clean, meant.passes) == (True, True)
+    assert open_.impact.plain() | {"was": ""} == said | {"was": ""}
 
 
 async def test_the_summary_stays_small(lived, tmp_path):

@@ -54,7 +54,8 @@ def diff(
 
     With `recorded` for FROM only TO is asked, and its answers are held against those on record.
 
-    Exit 0: nothing got looser that was not accepted by name. 5: something did, or part of the record was changed or
+    Exit 0: nothing got looser that was not accepted by name, nor was changed what no recorded question can show (a
+    counter). 5: something was, or part of the record was changed, erased or
     cannot be read, and so was not compared.
 
     Example: magistrate policy diff active rego --since 7d

@@ -90,12 +90,14 @@ def page(said: dict[str, Any]) -> str:
 
 def _head(said: dict[str, Any]) -> Iterator[str]:
     bad = said["uncovered"] or said["unread"]
-    loose = f"{_answers(said['uncovered'])} would be looser, and nobody accepted that"
-    verdict = loose if said["uncovered"] else _calm(said)
+    blind = sum(not row["accepted"] for row in said["unseen"])
+    answers = said["uncovered"] - blind
+    verdict = f"{_answers(answers)} would be looser, and nobody accepted that" if answers else _calm(said)
+    if blind:
+        verdict = f"{blind} changed that no recorded answer can show, and nobody accepted it; beside that: {verdict}"
     if said["unread"]:
-        verdict = (
-            f"{said['unread']} entries were changed or cannot be read, and were not compared; of the rest: {verdict}"
-        )
+        why = "entries were changed, erased or cannot be read, and were not compared"
+        verdict = f"{said['unread']} {why}; of the rest: {verdict}"
     yield "<header><h1>What this bundle would have changed</h1>"
     yield f'<p class="verdict{" bad" if bad else ""}"><strong>{_text(verdict)}</strong></p>'
     yield f"<p class=faint>{said['questions']} recorded questions, asked of {_asked(said)}.</p>"
@@ -188,6 +190,13 @@ def _where(row: dict[str, Any]) -> str:
 def _data(said: dict[str, Any]) -> Iterator[str]:
     rows = ((_code(row["name"]), _code(row["was"]), _code(row["now"])) for row in said["data"])
     yield from _table("Data that changed", ("name", "was", "now"), rows)
+    if said["data_untold"]:
+        yield f"<p>… and {said['data_untold']} more changed values.</p>"
+    blind = (
+        (_code(row["name"]), _code(row["was"]), _code(row["now"]), "yes" if row["accepted"] else "<b>no</b>")
+        for row in said["unseen"]
+    )
+    yield from _table("Changed, and no recorded answer can show it", ("name", "was", "now", "accepted"), blind)
 
 
 def _outcomes(said: dict[str, Any]) -> Iterator[str]:

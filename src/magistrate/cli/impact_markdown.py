@@ -29,7 +29,11 @@ def _peace(said: dict[str, Any]) -> str:
 
 
 def _lines(said: dict[str, Any]) -> Iterator[str]:
-    verdict = f"⚠ {said['uncovered']} loosened and not accepted" if said["uncovered"] else _peace(said)
+    blind = sum(not row["accepted"] for row in said["unseen"])
+    loose = said["uncovered"] - blind
+    verdict = f"⚠ {loose} loosened and not accepted" if loose else _peace(said)
+    if blind:
+        verdict = f"⚠ {blind} changed that no recorded answer can show, and not accepted; beside that, {verdict}"
     if said["unread"]:
         verdict = f"⚠ {said['unread']} entries not compared; of the rest, {verdict}"
     yield f"### Policy impact: {verdict}"
@@ -40,7 +44,10 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     yield f"{said['same']} answers permit the same. Totals: {_counts(said)}."
     yield from _table("What became of them", ("document", "was", "now", ""), _transitions(said))
     yield from _table("Rules responsible", ("code", "where", "", "what it says"), _rules(said))
+    yield from _table("Changed, and no recorded answer can show it", ("name", "was", "now", ""), _unseen(said))
     yield from _table("Data that changed", ("name", "was", "now"), _data(said))
+    if said["data_untold"]:
+        yield f"… and {said['data_untold']} more changed values."
     yield from _table("Agents most touched", ("agent", ""), ((row["agent"], _counts(row)) for row in said["agents"]))
     yield from _table(
         "Actions most touched", ("action", ""), ((row["action"], _counts(row)) for row in said["actions"])
@@ -58,6 +65,11 @@ def _rules(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _data(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     return ((row["name"], row["was"], row["now"]) for row in said["data"])
+
+
+def _unseen(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for row in said["unseen"]:
+        yield row["name"], row["was"], row["now"], "accepted" if row["accepted"] else "NOT ACCEPTED"
 
 
 def _examples(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Impact: what a bundle would have answered to everything that was asked, beside what was answered or another bundle.
 
-Nothing is proven here (that is replay's part): an entry that does not hold together, or was erased, is skipped and
-counted.
+Nothing is proven here (that is replay's part): an entry that does not hold together, or whose body is gone (no act of
+this version erases one), is skipped, counted, and fails whoever asks whether anything got looser.
 """
 
 from __future__ import annotations
