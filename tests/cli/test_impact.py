@@ -20,6 +20,7 @@ def said(**other):
     return {
         "was": "sha256:" + "a" * 64,
         "now": "sha256:" + "b" * 64,
+        "range": {"first": 0, "end": 84, "size": 84, "left_out": 0},
         "questions": 12,
         "reproduced": 12,
         "same": 7,
@@ -182,6 +183,14 @@ def test_the_text_names_rule_line_limit_and_what_to_accept():
 def test_what_passes_says_so(other, last):
     for form in ("text", "markdown"):
         assert impact_forms.FORMS[form](said(**other)).splitlines()[-1] == last
+
+
+def test_every_form_for_people_says_which_part_of_the_record_was_looked_at():
+    part = {"first": 40, "end": 84, "size": 90, "left_out": 5}
+    words = "looked at entries 40 to 83 of 90; older ones were not looked at; 5 questions among them not asked"
+    for form in ("text", "markdown", "html"):
+        assert words in impact_forms.FORMS[form](said(range=part))
+        assert "not looked at" not in impact_forms.FORMS[form](said())
 
 
 def test_no_form_passes_a_change_that_no_answer_can_show():

@@ -167,6 +167,24 @@ async def test_of_a_limited_comparison_the_newest_questions_are_taken(lived, tmp
     assert all(row["entry"] > 100 for row in found.examples)
 
 
+async def test_whoever_asks_often_does_not_crowd_out_what_a_bundle_loosens(ground, tmp_path):
+    root = tmp_path / "world"
+    async with worlds.live(root, ground) as world:
+        small = world.limit("refunds", "small")
+        await world.propose(refund(small + 1, "A-1"))
+        for _ in range(12):
+            await world.propose(RESTART)
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    whole = (await impact.impact(record(root), raised, was=active(root))).plain()
+    some = (await impact.impact(record(root), raised, was=active(root), order=Order(limit=10))).plain()
+
+    assert some["loosened"] == whole["loosened"] > 0
+    assert some["questions"] == 10
+    assert some["range"]["left_out"] > 0
+    assert 0 < some["range"]["first"] < some["range"]["end"] == some["range"]["size"]
+    assert whole["range"] == {**some["range"], "first": 0, "left_out": 0}
+
+
 async def test_a_changed_entry_is_not_compared_and_that_is_counted(lived, tmp_path):
     kept, small, _ = lived
     raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))

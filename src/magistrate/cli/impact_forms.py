@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from magistrate.cli import impact_html, impact_markdown, impact_sarif, say
+from magistrate.cli.impact_words import looked
 from magistrate.core.looseness import RECORDED, SILENT
 from magistrate.core.responsible import taken
 
@@ -32,6 +33,7 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     else:
         asked = f"{said['questions']} recorded questions asked of both"
         yield f"{asked}; {said['reproduced']} answers of A are those on record"
+    yield looked(said["range"])
     yield f"A {said['was']}"
     yield f"B {said['now']}"
     if said["skipped"]:

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from magistrate.cli import say
+from magistrate.cli.impact_words import looked
 from magistrate.core.looseness import RECORDED
 
 STYLE = """
@@ -101,6 +102,7 @@ def _head(said: dict[str, Any]) -> Iterator[str]:
     yield "<header><h1>What this bundle would have changed</h1>"
     yield f'<p class="verdict{" bad" if bad else ""}"><strong>{_text(verdict)}</strong></p>'
     yield f"<p class=faint>{said['questions']} recorded questions, asked of {_asked(said)}.</p>"
+    yield f"<p class=faint>{looked(said['range'])}.</p>"
     yield f"<p class=faint>from {_side(said['was'])}<br>to {_side(said['now'])}</p>"
     if said["accepted"]:
         yield f"<p>Accepted by name: {', '.join(f'<code>{_text(name)}</code>' for name in said['accepted'])}</p>"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from magistrate.cli import say
+from magistrate.cli.impact_words import looked
 from magistrate.core.looseness import RECORDED
 
 
@@ -41,6 +42,7 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     now = f"`{said['now'][:23]}`"
     both = f"{now}, beside the answers on record" if said["was"] == RECORDED else f"`{said['was'][:23]}` and {now}"
     yield f"{said['questions']} recorded questions asked of {both};"
+    yield f"{looked(said['range'])}."
     yield f"{said['same']} answers permit the same. Totals: {_counts(said)}."
     yield from _table("What became of them", ("document", "was", "now", ""), _transitions(said))
     yield from _table("Rules responsible", ("code", "where", "", "what it says"), _rules(said))

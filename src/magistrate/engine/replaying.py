@@ -405,6 +405,7 @@ class _Run:
         if self._sides is None:
             return None
         moved = self._sides.impact
+        moved.first, moved.end, moved.size = self._first, self._end, self._head.size
         for code, count in self._counted.items():
             if why := SKIPPED.get(code):
                 moved.skipped[why] += count

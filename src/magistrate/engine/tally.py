@@ -88,6 +88,10 @@ class Impact:
     now: str
     data: list[Changed] = field(default_factory=list)
     unseen: list[Changed] = field(default_factory=list)  # what no recorded question can show
+    first: int = 0  # the entries that were looked at: from this one
+    end: int = 0  # up to, but not with, this one
+    size: int = 0  # of this many
+    left_out: int = 0  # questions among them that a limit kept from being asked
     questions: int = 0
     reproduced: int = 0  # of the first side: answers that are the recorded ones
     same: int = 0
@@ -185,6 +189,7 @@ class Impact:
         return {
             "was": self.was,
             "now": self.now,
+            "range": {"first": self.first, "end": self.end, "size": self.size, "left_out": self.left_out},
             "questions": self.questions,
             "reproduced": self.reproduced,
             "same": self.same,
