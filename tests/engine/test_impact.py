@@ -3,6 +3,7 @@
 import json
 import sqlite3
 
+import pytest
 import pytest_asyncio
 
 from magistrate.core import canonical
@@ -306,6 +307,33 @@ async def test_a_changed_counter_is_accepted_by_name_for_no_recorded_answer_show
     assert (open_.clean, open_.passes) == (True, False)
     assert (meant.clean, meant.passes) == (True, True)
     assert open_.impact.plain() | {"was": ""} == said | {"was": ""}
+
+
+async def test_taken_up_a_replay_does_not_forget_a_changed_counter(lived, tmp_path, monkeypatch):
+    root, *_ = lived
+
+    def gone(folder):
+        (folder / "counters" / "data.json").write_text("{}")
+
+    bundle = built(tmp_path, "gone", gone)
+    names = tuple(f"counters.{name}" for name in active(root).data["counters"])
+    for accepted, found in (((), {"replay.unseen": 1}), (names, {})):
+        order, state = Order(candidate=bundle, accepted=accepted), tmp_path / "state.json"
+
+        def stop(progress):
+            if progress.entry > 30:
+                raise RuntimeError
+
+        with monkeypatch.context() as soon:
+            soon.setattr(replaying, "SAVE_SECONDS", 0.0)
+            soon.setattr(replaying, "TELL_SECONDS", 0.0)
+            with pytest.raises(RuntimeError):
+                await replaying.replay(record(root), order, tell=stop, resume=state)
+        taken_up = await replaying.replay(record(root), order, resume=state)
+
+        assert "resumed" in taken_up.said["checked"]
+        assert taken_up.said["counts"]["findings"] == found
+        assert taken_up.passes is bool(accepted)
 
 
 async def test_the_summary_stays_small(lived, tmp_path):
