@@ -2,15 +2,18 @@
 
 import json
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
 
 from magistrate.core import canonical
-from magistrate.core.looseness import RECORDED
+from magistrate.core.looseness import RECORDED, Ranks
 from magistrate.core.merkle import leaf_hash
+from magistrate.core.responsible import Changed
 from magistrate.engine import certifying, impact, replaying
 from magistrate.engine.replaying import Order
+from magistrate.engine.tally import Between, Impact
 from magistrate.policy import batches
 from magistrate.policy.bundle import Bundle
 from magistrate.store.reads import Reader
@@ -272,6 +275,22 @@ async def test_a_limits_name_covers_no_rule_whose_rego_was_changed_with_it(lived
     for each in (found, recorded):
         assert each.uncovered(["policies.refunds.limits.small"]) == each.tally.loosened > 0
         assert each.uncovered([large]) == 0
+
+
+def test_a_code_is_one_row_though_the_answers_on_record_are_of_several_bundles():
+    limit = Changed("policies.a.limits.small", "/policies/a/limits/small", "1", "2")
+    reason = {"code": "a.large", "policy": "policies.a", "title": "", "remedy": ""}
+    row = SimpleNamespace(document="access", question={}, index=1, leaf="")
+    found = Impact(RECORDED, "next")
+    for rewritten in ((), ("policies.a",)):
+        between = Between(Ranks({}, {}), [limit], [], frozenset(rewritten))
+        found.note(
+            row, {"allowed": False, "reason": reason}, {"allowed": True, "reason": {**reason, "code": ""}}, between
+        )
+
+    (told,) = found.plain([limit.name])["rules"]
+    assert (told["code"], told["names"], told["loosened"], told["uncovered"]) == ("a.large", ["a.large"], 2, 1)
+    assert (found.uncovered([limit.name]), found.uncovered(["a.large"])) == (1, 0)
 
 
 async def test_every_changed_limit_of_a_policy_is_accepted_before_its_rules_are(lived, tmp_path):

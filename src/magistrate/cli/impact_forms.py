@@ -11,7 +11,6 @@ import typer
 from magistrate.cli import impact_html, impact_markdown, impact_sarif, say
 from magistrate.cli.impact_words import looked
 from magistrate.core.looseness import RECORDED, SILENT
-from magistrate.core.responsible import taken
 
 OUTCOMES = ("allow", "ask", "deny", SILENT)
 WORDS = {"loosened": "LOOSENED", "tightened": "tightened", "other": "other"}
@@ -137,7 +136,7 @@ def summary(said: dict[str, Any]) -> str:
 
 def _verdict(said: dict[str, Any]) -> str:
     names = [
-        *(row["code"] for row in said["rules"] if row["loosened"] and not taken(row["names"], said["accepted"])),
+        *(row["code"] for row in said["rules"] if row["uncovered"] and row["code"] not in said["accepted"]),
         *(row["name"] for row in said["unseen"] if not row["accepted"]),
     ]
     blind = sum(not row["accepted"] for row in said["unseen"])

@@ -103,7 +103,8 @@ class Impact:
     agents: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     actions: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     heat: defaultdict[tuple[str, str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    rules: defaultdict[Cause, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    rules: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))  # by code
+    causes: dict[str, Cause] = field(default_factory=dict)  # the same, with the names that hold beside every bundle
     loosened: Counter[tuple[Cause, ...]] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
     named: list[dict[str, Any]] = field(default_factory=list)
@@ -154,7 +155,11 @@ class Impact:
         for tally in (*shown, self.actions[action], self.heat[action, change.was, change.now]):
             tally.count(change.direction)
         for cause in found:
-            self.rules[cause].count(change.direction)
+            self.rules[cause.code].count(change.direction)
+            known = self.causes.setdefault(cause.code, cause)
+            if known.names != cause.names:
+                shared = tuple(name for name in known.names if name in cause.names)
+                self.causes[cause.code] = replace(known, names=shared)
         if change.direction == "loosened":
             self.loosened[tuple(found)] += 1
             if len(self.named) < NAMED:
@@ -207,7 +212,7 @@ class Impact:
                 {"document": document, "answer": answer, "count": count}
                 for (document, answer), count in sorted(self.unmoved.items())
             ],
-            "rules": [self._rule(cause, tally, accepted) for cause, tally in _most(self.rules)],
+            "rules": [self._rule(self.causes[code], tally, accepted) for code, tally in _most(self.rules)],
             "data": [{"name": row.name, "was": row.was[:400], "now": row.now[:400]} for row in self.data[:DATA]],
             "data_untold": max(0, len(self.data) - DATA),
             "unseen": [
@@ -235,7 +240,9 @@ class Impact:
             "now_at": now.place if now else "",
             "names": list(cause.names),
             "uncovered": sum(
-                n for found, n in self.loosened.items() if cause in found and not covered(found, accepted)
+                n
+                for found, n in self.loosened.items()
+                if any(one.code == cause.code for one in found) and not covered(found, accepted)
             ),
             **tally.plain(),
         }
