@@ -124,7 +124,7 @@ def test_an_author_sees_exactly_what_a_change_loosens_and_two_people_put_it_in_f
     assert "LOOSENED" in house.words
     assert "refunds.large" in house.words
     assert "5000 → 7500" in house.words
-    assert "NOT ACCEPTED BY NAME, BUT BY ITS AUTHOR AT MOST: 5" in house.words
+    assert "NOT ACCEPTED BY NAME BY ANYBODY BUT ITS AUTHOR: 5" in house.words
     act = re.search(r"(int-[0-9a-f-]+) waits for ", house.words)[1]
     shown = json.loads(house.run("approvals", "show", act, "--json", who="sven"))
     assert shown["activation"]["author"] == "olivia"

@@ -20,6 +20,7 @@ def said(**other):
     return {
         "was": "sha256:" + "a" * 64,
         "now": "sha256:" + "b" * 64,
+        "range": {"first": 0, "end": 84, "size": 84, "left_out": 0},
         "questions": 12,
         "reproduced": 12,
         "same": 7,
@@ -69,6 +70,8 @@ def said(**other):
             },
         ],
         "data": [{"name": "policies.a.limits.small", "was": "5", "now": "10"}],
+        "data_untold": 0,
+        "unseen": [],
         "agents": [{"agent": HOSTILE, **loose}],
         "actions": [{"action": "a.do", **loose}],
         "heat": [
@@ -180,6 +183,38 @@ def test_the_text_names_rule_line_limit_and_what_to_accept():
 def test_what_passes_says_so(other, last):
     for form in ("text", "markdown"):
         assert impact_forms.FORMS[form](said(**other)).splitlines()[-1] == last
+
+
+def test_every_form_for_people_says_which_part_of_the_record_was_looked_at():
+    part = {"first": 40, "end": 84, "size": 90, "left_out": 5}
+    words = "looked at entries 40 to 83 of 90; older ones were not looked at; 5 questions among them not asked"
+    for form in ("text", "markdown", "html"):
+        assert words in impact_forms.FORMS[form](said(range=part))
+        assert "not looked at" not in impact_forms.FORMS[form](said())
+
+
+def test_no_form_passes_a_change_that_no_answer_can_show():
+    row = {"name": "counters.c", "was": '{"seconds":86400}', "now": '{"seconds":1}', "accepted": False}
+    calm = {**NONE, "rules": [], "uncovered": 1, "unseen": [row], "data_untold": 7}
+    text = impact_forms.FORMS["text"](said(**calm))
+    assert 'NOT SEEN BY ANY ANSWER: counters.c {"seconds":86400} → {"seconds":1}' in text
+    assert "policies.a.limits.small 5 → 10" in text  # no rule moved, and it is told all the same
+    assert "7 more changed values" in text
+    assert text.splitlines()[-1] == (
+        "nothing on record got looser; 1 changed that no recorded answer can show, not accepted; "
+        "if they are meant: --accept counters.c"
+    )
+    assert "1 changed that no recorded answer can show" in impact_forms.FORMS["markdown"](said(**calm)).splitlines()[0]
+    assert '<p class="verdict bad"><strong>1 changed that no' in impact_forms.FORMS["html"](said(**calm))
+    (run,) = json.loads(impact_forms.FORMS["sarif"](said(**calm)))["runs"]
+    (result,) = run["results"]
+    assert (result["ruleId"], result["level"]) == ("counters.c", "error")
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "counters/data.json"
+
+    meant = said(**{**calm, "uncovered": 0, "accepted": ["counters.c"], "unseen": [{**row, "accepted": True}]})
+    assert impact_forms.FORMS["text"](meant).splitlines()[-1] == "nothing on record got looser"
+    (run,) = json.loads(impact_forms.FORMS["sarif"](meant))["runs"]
+    assert run["results"][0]["level"] == "note"
 
 
 def test_no_form_passes_what_was_not_compared():

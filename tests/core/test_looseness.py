@@ -85,12 +85,32 @@ def test_with_the_same_outcome_it_is_looser_this_way_and_tighter_the_other(chang
     assert direction("decision", one, two) in ("other", "same")
 
 
-@pytest.mark.parametrize("document", ["decision"])
-def test_outcomes_come_first_whatever_else_changed(document):
-    for was, now in (("deny", "ask"), ("deny", "allow"), ("ask", "allow")):
-        tight = decision(now, terms__warrant__ttl=1, terms__requirement__all_of=[ROW] * 3)
-        assert direction(document, decision(was), tight) == "loosened"
-        assert direction(document, tight, decision(was)) == "tightened"
+@pytest.mark.parametrize(("tight", "loose"), [("deny", "ask"), ("deny", "allow"), ("ask", "allow")])
+def test_the_outcome_alone_has_a_direction(tight, loose):
+    assert direction("decision", decision(tight), decision(loose)) == "loosened"
+    assert direction("decision", decision(loose), decision(tight)) == "tightened"
+
+
+@pytest.mark.parametrize("loose", ["ask", "allow"])
+def test_beside_a_denial_terms_count_for_nothing(loose):
+    harder = decision(loose, terms__warrant__ttl=1, terms__requirement__all_of=[ROW] * 3)
+    assert direction("decision", decision("deny"), harder) == "loosened"
+    assert direction("decision", harder, decision("deny")) == "tightened"
+
+
+@pytest.mark.parametrize(
+    ("pointer", "was", "now"), [(pointer, *values) for change in LOOSER.values() for pointer, values in change.items()]
+)
+def test_to_ask_people_first_does_not_hide_terms_that_got_looser(pointer, was, now):
+    allowed, asked = decision("allow", **{pointer: was}), decision("ask", **{pointer: now})
+    change = compare("decision", allowed, asked, RANKS)
+    assert (change.direction, change.was, change.now) == (
+        "loosened",
+        label("decision", allowed),
+        label("decision", asked),
+    )
+    assert "/standing/outcome" not in change.fields
+    assert direction("decision", decision("allow", **{pointer: now}), decision("ask", **{pointer: was})) == "tightened"
 
 
 def test_more_time_for_people_to_answer_is_neither():

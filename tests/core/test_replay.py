@@ -194,6 +194,8 @@ OTHER = {"different": 2, "identical": 1, "findings": {"replay.answer_differs": 2
     ("counts", "impact", "well"),
     [
         ({}, [], True),
+        ({}, [{**MOVED, "loosened": 0, "tightened": 0}], True),
+        ({}, [{**MOVED, "loosened": 0, "tightened": 0, "uncovered": 1}], False),  # what no answer can show
         (OTHER, [MOVED], True),
         (OTHER, [], False),
         (OTHER, [{**MOVED, "uncovered": 1}], False),

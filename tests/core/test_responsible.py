@@ -2,7 +2,7 @@
 
 import pytest
 
-from magistrate.core.responsible import UNEXPLAINED, Cause, Changed, causes, changed_data, covered
+from magistrate.core.responsible import EVERY, UNEXPLAINED, Cause, Changed, causes, changed_data, covered, unseen
 
 SMALL = Changed("policies.a.limits.small", "/policies/a/limits/small", "5", "10")
 TTL = Changed("tiers.low.warrant.ttl", "/tiers/low/warrant/ttl", "1", "2")
@@ -14,14 +14,68 @@ def answer(*codes, tier="low"):
     return {"terms": {"tier": tier}, "standing": {"reasons": reasons}}
 
 
-def found(was, now, data=(), fields=(), action=""):
-    return causes("decision", was, now, fields=fields, action=action, data=list(data))
+def found(was, now, data=(), fields=(), action="", rewritten=()):
+    return causes("decision", was, now, fields=fields, action=action, data=list(data), rewritten=rewritten)
 
 
 def test_a_rule_that_is_silent_now_let_go_and_its_policys_limits_may_be_named_instead():
     assert found(answer("a.any", "a.large"), answer("a.any"), [SMALL, OTHER, TTL]) == [
         Cause("a.large", "policies.a", ("a.large", "policies.a.limits.small"))
     ]
+
+
+@pytest.mark.parametrize(
+    ("data", "rewritten", "stands"),
+    [
+        ([SMALL], ["policies.b"], True),
+        ([SMALL, TTL], [], True),
+        ([SMALL], ["policies.a"], False),
+        ([SMALL], [EVERY], False),
+        ([SMALL, Changed("catalogue.targets.x", "/catalogue/targets/x", "1", "2")], [], False),
+        ([SMALL, Changed("magistrate.x", "/magistrate/x", "1", "2")], [], False),
+    ],
+)
+def test_a_limit_stands_for_a_rule_only_where_nothing_else_can_have_moved_it(data, rewritten, stands):
+    (cause,) = found(answer("a.large"), answer(), data, rewritten=rewritten)
+    assert cause.names == ("a.large", SMALL.name)[: 1 + stands]
+    assert covered([cause], [SMALL.name]) is stands
+    assert covered([cause], ["a.large"])
+
+
+def test_which_of_two_limits_let_go_is_open_so_both_are_accepted_or_the_rule():
+    more = Changed("policies.a.limits.daily", "/policies/a/limits/daily", "5", "50000")
+    (cause,) = found(answer("a.large"), answer(), [SMALL, more])
+    assert not covered([cause], [SMALL.name])
+    assert not covered([cause], [more.name])
+    assert covered([cause], [SMALL.name, more.name])
+    assert covered([cause], ["a.large"])
+
+
+COUNTER = {"action": "a.do", "window": {"utc_day": True}}
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "names"),
+    [
+        ({"c": COUNTER}, {"c": COUNTER}, []),
+        ({"c": COUNTER}, {"c": {**COUNTER, "window": {"seconds": 1}}}, ["counters.c"]),
+        ({"c": COUNTER}, {}, ["counters.c"]),
+        ({}, {"c": COUNTER}, ["counters.c"]),
+        ({"c": COUNTER}, [], ["counters.c"]),
+    ],
+)
+def test_no_answer_shows_what_became_of_a_counter(was, now, names):
+    assert [row.name for row in unseen({"counters": was}, {"counters": now})] == names
+
+
+def test_nor_whom_an_act_is_about():
+    row = {"subject": "/parameters/name", "subject_type": "operator", "title": "A"}
+    was, now = (
+        {"catalogue": {"actions": {"a.do": each}}} for each in (row, {"title": "B", "subject_type": "operator"})
+    )
+    name = "catalogue.actions.a.do.subject"
+    assert unseen(was, now) == [Changed(name, "/catalogue/actions/a.do/subject", '"/parameters/name"', "")]
+    assert unseen({}, now) == unseen(was, {}) == []
 
 
 def test_else_a_rule_that_speaks_now():

@@ -52,6 +52,26 @@ async def test_a_slow_bundle_is_left_and_the_next_one_gets_its_turn(world, tmp_p
     assert seen.told(other, world.row("bundles", other).data)["state"] == "known"
 
 
+async def test_what_was_asked_since_a_look_is_looked_at_too_and_until_then_it_says_how_far_it_goes(world, bundles):  # noqa: F811
+    digest = await taken(world, bundles["raised"])
+    row = world.row("bundles", digest).data
+    small = world.limit("refunds", "small")
+    seen = Foresight(world.house, world.root / "data")
+    first = seen.shown(await seen.begin(digest), row)
+
+    for number in range(3):
+        await world.propose(refund(small + 1, f"S-{number}"))
+    while world.house.store.size <= first["range"]["end"] + foresight.GROWN:
+        await world.propose(refund(5, f"T-{world.house.store.size}"))
+    meanwhile = seen.told(digest, row)
+    then = seen.shown(await seen.begin(digest), row)
+
+    assert meanwhile == first
+    assert (first["loosened"], then["loosened"]) == (0, 3)
+    assert then["range"]["end"] == then["range"]["size"] > first["range"]["end"]
+    assert seen.told(digest, row) == then
+
+
 @pytest.mark.parametrize(
     ("by", "against", "left"), [("ben", "in force", 0), ("ben", "another", 2), ("ann", "in force", 2)]
 )

@@ -2,14 +2,18 @@
 
 import json
 import sqlite3
+from types import SimpleNamespace
 
+import pytest
 import pytest_asyncio
 
 from magistrate.core import canonical
-from magistrate.core.looseness import RECORDED
+from magistrate.core.looseness import RECORDED, Ranks
 from magistrate.core.merkle import leaf_hash
+from magistrate.core.responsible import Changed
 from magistrate.engine import certifying, impact, replaying
 from magistrate.engine.replaying import Order
+from magistrate.engine.tally import Between, Impact
 from magistrate.policy import batches
 from magistrate.policy.bundle import Bundle
 from magistrate.store.reads import Reader
@@ -167,6 +171,24 @@ async def test_of_a_limited_comparison_the_newest_questions_are_taken(lived, tmp
     assert all(row["entry"] > 100 for row in found.examples)
 
 
+async def test_whoever_asks_often_does_not_crowd_out_what_a_bundle_loosens(ground, tmp_path):
+    root = tmp_path / "world"
+    async with worlds.live(root, ground) as world:
+        small = world.limit("refunds", "small")
+        await world.propose(refund(small + 1, "A-1"))
+        for _ in range(12):
+            await world.propose(RESTART)
+    raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
+    whole = (await impact.impact(record(root), raised, was=active(root))).plain()
+    some = (await impact.impact(record(root), raised, was=active(root), order=Order(limit=10))).plain()
+
+    assert some["loosened"] == whole["loosened"] > 0
+    assert some["questions"] == 10
+    assert some["range"]["left_out"] > 0
+    assert 0 < some["range"]["first"] < some["range"]["end"] == some["range"]["size"]
+    assert whole["range"] == {**some["range"], "first": 0, "left_out": 0}
+
+
 async def test_a_changed_entry_is_not_compared_and_that_is_counted(lived, tmp_path):
     kept, small, _ = lived
     raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
@@ -187,7 +209,7 @@ async def test_a_changed_entry_is_not_compared_and_that_is_counted(lived, tmp_pa
     assert not again.passes
 
 
-async def test_what_was_erased_is_counted_beside_a_certificate_and_is_not_unread(lived, tmp_path):
+async def test_what_was_erased_was_not_compared_for_no_act_on_record_erases(lived, tmp_path):
     kept, small, _ = lived
     raised = built(tmp_path, "raised", lambda folder: limits(folder, "refunds", small=small * 2))
     worlds.image(kept, tmp_path / "world")
@@ -197,7 +219,8 @@ async def test_what_was_erased_is_counted_beside_a_certificate_and_is_not_unread
     conn.execute("DELETE FROM bodies WHERE seq = (SELECT max(seq) FROM entries WHERE kind = 'decision')")
     conn.close()
     found = (await replaying.replay(record(tmp_path / "world"), Order(candidate=raised))).impact
-    assert (found.skipped, found.unread) == ({"erased": 1}, 0)
+    beside = await impact.impact(record(tmp_path / "world"), raised, was=active(kept))
+    assert (found.skipped, found.unread) == (beside.skipped, beside.unread) == ({"erased": 1}, 1)
 
 
 async def test_entries_that_were_written_anew_are_not_compared_as_if_they_were_the_record(lived, tmp_path):
@@ -235,6 +258,101 @@ async def test_a_bundle_that_answers_nothing_in_time_is_its_own_finding_and_pass
     assert counts["replay.slow"] == found.impact.skipped["slow"] > counts["replay.no_answer"]
     assert not found.passes
     assert beside.unread == beside.skipped["slow"] > beside.silent > 0  # those that were asked: no answer is a denial
+
+
+async def test_a_limits_name_covers_no_rule_whose_rego_was_changed_with_it(lived, tmp_path):
+    root, small, _ = lived
+
+    def neutralised(folder):
+        limits(folder, "refunds", small=small * 2)
+        path = folder / "policies" / "refunds" / "refunds.rego"
+        path.write_text(path.read_text() + "\n_unused := 1\n")
+
+    found = await impact.impact(record(root), built(tmp_path, "both", neutralised), was=active(root))
+    recorded = await impact.impact(record(root), built(tmp_path, "again", neutralised))
+    large = worlds.code("refunds.large")
+    assert {tuple(row["names"]) for row in found.plain()["rules"] if row["loosened"]} == {(large,)}
+    for each in (found, recorded):
+        assert each.uncovered(["policies.refunds.limits.small"]) == each.tally.loosened > 0
+        assert each.uncovered([large]) == 0
+
+
+def test_a_code_is_one_row_though_the_answers_on_record_are_of_several_bundles():
+    limit = Changed("policies.a.limits.small", "/policies/a/limits/small", "1", "2")
+    reason = {"code": "a.large", "policy": "policies.a", "title": "", "remedy": ""}
+    row = SimpleNamespace(document="access", question={}, index=1, leaf="")
+    found = Impact(RECORDED, "next")
+    for rewritten in ((), ("policies.a",)):
+        between = Between(Ranks({}, {}), [limit], [], frozenset(rewritten))
+        found.note(
+            row, {"allowed": False, "reason": reason}, {"allowed": True, "reason": {**reason, "code": ""}}, between
+        )
+
+    (told,) = found.plain([limit.name])["rules"]
+    assert (told["code"], told["names"], told["loosened"], told["uncovered"]) == ("a.large", ["a.large"], 2, 1)
+    assert (found.uncovered([limit.name]), found.uncovered(["a.large"])) == (1, 0)
+
+
+async def test_every_changed_limit_of_a_policy_is_accepted_before_its_rules_are(lived, tmp_path):
+    root, small, _ = lived
+    both = built(tmp_path, "both", lambda folder: limits(folder, "refunds", small=small * 2, daily=10**9))
+    found = await impact.impact(record(root), both, was=active(root))
+    names = ["policies.refunds.limits.daily", "policies.refunds.limits.small"]
+    assert all(found.uncovered([name]) == found.tally.loosened > 0 for name in names)
+    assert found.uncovered(names) == 0
+
+
+async def test_a_changed_counter_is_accepted_by_name_for_no_recorded_answer_shows_it(lived, tmp_path):
+    root, *_ = lived
+
+    def shorter(folder):
+        path = folder / "counters" / "data.json"
+        said = json.loads(path.read_text())
+        for row in said.values():
+            row["window"] = {"seconds": 1}
+        path.write_text(json.dumps(said))
+
+    bundle = built(tmp_path, "shorter", shorter)
+    names = [f"counters.{name}" for name in bundle.data["counters"]]
+    found = await impact.impact(record(root), bundle, was=active(root))
+    said = found.plain()
+    assert (said["loosened"], said["uncovered"]) == (0, len(names))
+    assert [(row["name"], row["accepted"]) for row in said["unseen"]] == [(name, False) for name in names]
+    assert {row["name"].rpartition(".window")[0] for row in said["data"]} == set(names)
+    assert found.uncovered(names) == 0
+
+    open_ = await replaying.replay(record(root), Order(candidate=bundle))
+    meant = await replaying.replay(record(root), Order(candidate=bundle, accepted=tuple(names)))
+    assert (open_.clean, open_.passes) == (True, False)
+    assert (meant.clean, meant.passes) == (True, True)
+    assert open_.impact.plain() | {"was": ""} == said | {"was": ""}
+
+
+async def test_taken_up_a_replay_does_not_forget_a_changed_counter(lived, tmp_path, monkeypatch):
+    root, *_ = lived
+
+    def gone(folder):
+        (folder / "counters" / "data.json").write_text("{}")
+
+    bundle = built(tmp_path, "gone", gone)
+    names = tuple(f"counters.{name}" for name in active(root).data["counters"])
+    for accepted, found in (((), {"replay.unseen": 1}), (names, {})):
+        order, state = Order(candidate=bundle, accepted=accepted), tmp_path / "state.json"
+
+        def stop(progress):
+            if progress.entry > 30:
+                raise RuntimeError
+
+        with monkeypatch.context() as soon:
+            soon.setattr(replaying, "SAVE_SECONDS", 0.0)
+            soon.setattr(replaying, "TELL_SECONDS", 0.0)
+            with pytest.raises(RuntimeError):
+                await replaying.replay(record(root), order, tell=stop, resume=state)
+        taken_up = await replaying.replay(record(root), order, resume=state)
+
+        assert "resumed" in taken_up.said["checked"]
+        assert taken_up.said["counts"]["findings"] == found
+        assert taken_up.passes is bool(accepted)
 
 
 async def test_the_summary_stays_small(lived, tmp_path):

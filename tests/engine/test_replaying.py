@@ -637,7 +637,7 @@ async def test_a_state_file_of_another_history_with_the_same_beginning_is_refuse
 
 
 async def test_an_entry_written_anew_is_not_forgotten_by_taking_up(root, tmp_path, monkeypatch):
-    """The tree tells it at the end alone, and what was read before the break is not read again."""
+    """Nothing is kept beyond where the tree tells it; that is the entry itself, or the one that closes its node."""
     seq, header, salt, said = decided(root, "allow")
     body = canonical.canonical({**said, "asked": []})
     fresh = recommitted(header, salt, body)
@@ -646,10 +646,32 @@ async def test_an_entry_written_anew_is_not_forgotten_by_taking_up(root, tmp_pat
     conn.execute("UPDATE bodies SET body = ? WHERE seq = ?", (body, seq))
     conn.close()
     state = tmp_path / "state.json"
+    whole = (await replay(root)).said["counts"]
     await broken_off(root, state, monkeypatch, at=seq + 2)
+    assert "replay.tree_changed" in whole["findings"]
 
-    with pytest.raises(Conflict, match=r"replay\.resume"):
-        await replay(root, resume=state)
+    if json.loads(state.read_bytes())["next"] > seq:
+        with pytest.raises(Conflict, match=r"replay\.resume"):
+            await replay(root, resume=state)
+    else:
+        assert (await replay(root, resume=state)).said["counts"] == whole
+
+
+@pytest.mark.parametrize("at", [0, 8])
+async def test_a_node_that_was_changed_is_not_forgotten_by_taking_up(root, tmp_path, monkeypatch, at):
+    """The entries are sound, and so is what is read after the break: the stored tree over the first ones is not."""
+    conn = ledger(root)
+    conn.execute("UPDATE nodes SET hash = zeroblob(32) WHERE level = 1 AND idx = ?", (at,))
+    conn.close()
+    whole = (await replay(root)).said["counts"]
+    state = tmp_path / "state.json"
+    await broken_off(root, state, monkeypatch)
+    assert json.loads(state.read_bytes())["next"] <= 2 * at + 1
+
+    found = await replay(root, resume=state)
+
+    assert found.said["counts"] == whole
+    assert (found.clean, found.said["counts"]["findings"]) == (False, {"replay.tree_changed": 1})
 
 
 async def test_a_state_file_of_another_first_entry_is_refused(root, tmp_path):

@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from magistrate.cli import impact_forms, places, say
+from magistrate.cli.impact_words import WHY_NOT
 from magistrate.cli.me import Json, Reason, me, read_file, read_object
 from magistrate.cli.people import administer
 from magistrate.cli.service import find_opa
@@ -132,9 +133,9 @@ def tell_impact(said: dict[str, Any]) -> None:
         if said[way]:
             say.words(f"  {say.loud(way) if way == 'loosened' else way} {said[way]}")
     if said["unread"]:
-        say.words(f"  {say.loud('not compared, changed, not to be read or too slow')}: {int(said['unread'])}")
+        say.words(f"  {say.loud('not compared')}: {int(said['unread'])}, {WHY_NOT}")
     if said["uncovered"]:
-        say.words(f"  {say.loud('not accepted by name, but by its author at most')}: {said['uncovered']}")
+        say.words(f"  {say.loud('not accepted by name by anybody but its author')}: {said['uncovered']}")
 
 
 def recover(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from magistrate.cli import places, say
-from magistrate.cli.impact_forms import form_of
+from magistrate.cli.impact_forms import form_of, passes, summary
 from magistrate.cli.me import Json
 from magistrate.cli.replaying import (
     Accept,
@@ -54,8 +54,9 @@ def diff(
 
     With `recorded` for FROM only TO is asked, and its answers are held against those on record.
 
-    Exit 0: nothing got looser that was not accepted by name. 5: something did, or part of the record was not compared:
-    it was changed or cannot be read, or a bundle was too slow to answer.
+    Exit 0: nothing got looser that was not accepted by name, nor was changed what no recorded question can show (a
+    counter). 5: something was, or part of the record was not compared: it was changed, erased or cannot be read, or a
+    bundle was too slow to answer; or there was nothing to compare.
 
     Example: magistrate policy diff active rego --since 7d
     """
@@ -78,8 +79,10 @@ def diff(
         typer.echo(written(said))
     else:
         write(out, written(said).encode() + b"\n")
+    if out is not None or written is not form_of("text"):
+        say.words(summary(said))
     tell_unused(said)
-    raise typer.Exit(say.FAILED if said["uncovered"] or said["unread"] else say.DONE)
+    raise typer.Exit(say.DONE if passes(said) else say.FAILED)
 
 
 def _sparingly(tell: Callable[[Any], None]) -> Callable[[Any], None]:

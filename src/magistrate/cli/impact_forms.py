@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from magistrate.cli import impact_html, impact_markdown, impact_sarif, say
+from magistrate.cli.impact_words import NOTHING, WHY_NOT, looked
 from magistrate.core.looseness import RECORDED, SILENT
 
 OUTCOMES = ("allow", "ask", "deny", SILENT)
@@ -31,6 +32,7 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     else:
         asked = f"{said['questions']} recorded questions asked of both"
         yield f"{asked}; {said['reproduced']} answers of A are those on record"
+    yield looked(said["range"])
     yield f"A {said['was']}"
     yield f"B {said['now']}"
     if said["skipped"]:
@@ -43,8 +45,27 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
         for name in row["names"]:
             for changed in said["data"]:
                 if changed["name"] == name:
-                    yield f"    {name} {say.visible(changed['was'])} → {say.visible(changed['now'])}"
+                    yield f"    {_moved(changed)}"
+    yield from _data(said)
     yield from _touched(said)
+
+
+def _data(said: dict[str, Any]) -> Iterator[str]:
+    """Changed data that stands under no rule: it may matter to what is asked next."""
+    told = {name for row in said["rules"] for name in row["names"]}
+    rest = [changed for changed in said["data"] if changed["name"] not in told]
+    if rest:
+        yield "data that changed, and no answer above by it alone:"
+        yield from (f"    {_moved(changed)}" for changed in rest)
+    if said["data_untold"]:
+        yield f"    … and {said['data_untold']} more changed values"
+    for row in said["unseen"]:
+        yield f"NOT SEEN BY ANY ANSWER{' (accepted)' if row['accepted'] else ''}: {_moved(row)}"
+
+
+def _moved(changed: dict[str, Any]) -> str:
+    was, now = (say.visible(changed[side]) or "(none)" for side in ("was", "now"))
+    return f"{changed['name']} {was} → {now}"
 
 
 def _touched(said: dict[str, Any]) -> Iterator[str]:
@@ -105,23 +126,38 @@ def at(row: dict[str, Any]) -> str:
 
 def summary(said: dict[str, Any]) -> str:
     """The last line: does it pass?"""
-    found = say.visible(_verdict(said))
+    found = say.visible(_verdict(said)) if said["questions"] else NOTHING
     if not said["unread"]:
         return found
-    found = "of the rest, " + found
-    return (
-        f"NOT COMPARED: {said['unread']}, changed, not to be read or too slow (`magistrate replay` says which); {found}"
-    )
+    return f"NOT COMPARED: {said['unread']}, {WHY_NOT} (`magistrate replay` says which); of the rest, {found}"
+
+
+def passes(said: dict[str, Any]) -> bool:
+    """Whether something was compared, all of it, and nothing got looser that was not accepted by name."""
+    return bool(said["questions"]) and not said["uncovered"] and not said["unread"]
 
 
 def _verdict(said: dict[str, Any]) -> str:
-    if not said["loosened"]:
-        return "nothing got looser"
+    names = [
+        *(row["code"] for row in said["rules"] if row["uncovered"] and row["code"] not in said["accepted"]),
+        *(row["name"] for row in said["unseen"] if not row["accepted"]),
+    ]
+    blind = sum(not row["accepted"] for row in said["unseen"])
+    found = _loosened(said, said["uncovered"] - blind)
+    if blind:
+        found += f"; {blind} changed that no recorded answer can show, not accepted"
     if not said["uncovered"]:
-        return f"{said['loosened']} loosened, all accepted by name"
-    names = [row["code"] for row in said["rules"] if row["loosened"] and not set(row["names"]) & set(said["accepted"])]
+        return found
     flags = " ".join(f"--accept {shlex.quote(name)}" for name in names)
-    return f"{said['loosened']} loosened, {said['uncovered']} of them not accepted; if they are meant: {flags}"
+    return f"{found}; if they are meant: {flags}"
+
+
+def _loosened(said: dict[str, Any], uncovered: int) -> str:
+    if not said["loosened"]:
+        return "nothing on record got looser" if said["unseen"] else "nothing got looser"
+    if not uncovered:
+        return f"{said['loosened']} loosened, all accepted by name"
+    return f"{said['loosened']} loosened, {uncovered} of them not accepted"
 
 
 def form_of(said: str) -> Callable[[dict[str, Any]], str]:

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from magistrate.cli import say
+from magistrate.cli.impact_words import NOTHING, WHY_NOT, looked
 from magistrate.core.looseness import RECORDED
 
 STYLE = """
@@ -89,17 +90,18 @@ def page(said: dict[str, Any]) -> str:
 
 
 def _head(said: dict[str, Any]) -> Iterator[str]:
-    bad = said["uncovered"] or said["unread"]
-    loose = f"{_answers(said['uncovered'])} would be looser, and nobody accepted that"
-    verdict = loose if said["uncovered"] else _calm(said)
+    bad = said["uncovered"] or said["unread"] or not said["questions"]
+    blind = sum(not row["accepted"] for row in said["unseen"])
+    answers = said["uncovered"] - blind
+    verdict = f"{_answers(answers)} would be looser, and nobody accepted that" if answers else _calm(said)
+    if blind:
+        verdict = f"{blind} changed that no recorded answer can show, and nobody accepted it; beside that: {verdict}"
     if said["unread"]:
-        verdict = (
-            f"{said['unread']} entries or questions were not compared: changed, not to be read, or too slow to answer;"
-            f" of the rest: {verdict}"
-        )
+        verdict = f"{said['unread']} entries or questions were not compared: {WHY_NOT}; of the rest: {verdict}"
     yield "<header><h1>What this bundle would have changed</h1>"
     yield f'<p class="verdict{" bad" if bad else ""}"><strong>{_text(verdict)}</strong></p>'
     yield f"<p class=faint>{said['questions']} recorded questions, asked of {_asked(said)}.</p>"
+    yield f"<p class=faint>{looked(said['range'])}.</p>"
     yield f"<p class=faint>from {_side(said['was'])}<br>to {_side(said['now'])}</p>"
     if said["accepted"]:
         yield f"<p>Accepted by name: {', '.join(f'<code>{_text(name)}</code>' for name in said['accepted'])}</p>"
@@ -122,7 +124,7 @@ def _side(name: str) -> str:
 
 def _calm(said: dict[str, Any]) -> str:
     if not said["loosened"]:
-        return "Nothing looser"
+        return "Nothing looser" if said["questions"] else NOTHING
     return f"{_answers(said['loosened'])} would be looser, accepted by name"
 
 
@@ -189,6 +191,13 @@ def _where(row: dict[str, Any]) -> str:
 def _data(said: dict[str, Any]) -> Iterator[str]:
     rows = ((_code(row["name"]), _code(row["was"]), _code(row["now"])) for row in said["data"])
     yield from _table("Data that changed", ("name", "was", "now"), rows)
+    if said["data_untold"]:
+        yield f"<p>… and {said['data_untold']} more changed values.</p>"
+    blind = (
+        (_code(row["name"]), _code(row["was"]), _code(row["now"]), "yes" if row["accepted"] else "<b>no</b>")
+        for row in said["unseen"]
+    )
+    yield from _table("Changed, and no recorded answer can show it", ("name", "was", "now", "accepted"), blind)
 
 
 def _outcomes(said: dict[str, Any]) -> Iterator[str]:

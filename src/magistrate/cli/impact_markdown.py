@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from magistrate.cli import say
+from magistrate.cli.impact_words import looked
 from magistrate.core.looseness import RECORDED
 
 
@@ -29,7 +30,11 @@ def _peace(said: dict[str, Any]) -> str:
 
 
 def _lines(said: dict[str, Any]) -> Iterator[str]:
-    verdict = f"⚠ {said['uncovered']} loosened and not accepted" if said["uncovered"] else _peace(said)
+    blind = sum(not row["accepted"] for row in said["unseen"])
+    loose = said["uncovered"] - blind
+    verdict = f"⚠ {loose} loosened and not accepted" if loose else _peace(said)
+    if blind:
+        verdict = f"⚠ {blind} changed that no recorded answer can show, and not accepted; beside that, {verdict}"
     if said["unread"]:
         verdict = f"⚠ {said['unread']} entries or questions not compared; of the rest, {verdict}"
     yield f"### Policy impact: {verdict}"
@@ -37,10 +42,14 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     now = f"`{said['now'][:23]}`"
     both = f"{now}, beside the answers on record" if said["was"] == RECORDED else f"`{said['was'][:23]}` and {now}"
     yield f"{said['questions']} recorded questions asked of {both};"
+    yield f"{looked(said['range'])}."
     yield f"{said['same']} answers permit the same. Totals: {_counts(said)}."
     yield from _table("What became of them", ("document", "was", "now", ""), _transitions(said))
     yield from _table("Rules responsible", ("code", "where", "", "what it says"), _rules(said))
+    yield from _table("Changed, and no recorded answer can show it", ("name", "was", "now", ""), _unseen(said))
     yield from _table("Data that changed", ("name", "was", "now"), _data(said))
+    if said["data_untold"]:
+        yield f"… and {said['data_untold']} more changed values."
     yield from _table("Agents most touched", ("agent", ""), ((row["agent"], _counts(row)) for row in said["agents"]))
     yield from _table(
         "Actions most touched", ("action", ""), ((row["action"], _counts(row)) for row in said["actions"])
@@ -58,6 +67,11 @@ def _rules(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _data(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     return ((row["name"], row["was"], row["now"]) for row in said["data"])
+
+
+def _unseen(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for row in said["unseen"]:
+        yield row["name"], row["was"], row["now"], "accepted" if row["accepted"] else "NOT ACCEPTED"
 
 
 def _examples(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:

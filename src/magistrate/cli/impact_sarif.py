@@ -6,6 +6,7 @@ from typing import Any
 
 from magistrate import __version__
 from magistrate.cli import say
+from magistrate.cli.impact_words import NOTHING, WHY_NOT
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 BASE = "REGO"  # the folder the bundle is built from: whoever uploads this says where it lies
@@ -13,7 +14,7 @@ BASE = "REGO"  # the folder the bundle is built from: whoever uploads this says 
 
 def log(said: dict[str, Any]) -> dict[str, Any]:
     """The log: a rule for each cause, a result for each of its directions."""
-    causes = said["rules"]
+    causes = [*said["rules"], *map(_blind, said["unseen"])]
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -48,9 +49,20 @@ def log(said: dict[str, Any]) -> dict[str, Any]:
 
 def _invocation(said: dict[str, Any]) -> dict[str, Any]:
     """Whether everything on record was compared; what was not is an error of its own."""
-    text = f"{said['unread']} entries or questions were not compared: changed, not to be read, or too slow to answer"
-    told = [{"level": "error", "message": {"text": text}}] if said["unread"] else []
+    text = f"{said['unread']} entries or questions were not compared: {WHY_NOT}"
+    why = text if said["unread"] else NOTHING
+    told = [{"level": "error", "message": {"text": why}}] if said["unread"] or not said["questions"] else []
     return {"executionSuccessful": not told, "toolExecutionNotifications": told}
+
+
+def _blind(row: dict[str, Any]) -> dict[str, Any]:
+    """What no recorded answer can show, as a cause of its own: one loosening, for all that is known."""
+    title = "Changed, and no recorded answer can show what it does"
+    text = (
+        f"no recorded answer can show what this does; {row['name']} {row['was'] or '(none)'} → {row['now'] or '(none)'}"
+    )
+    cause = {"code": row["name"], "title": title, "text": text, "was_at": "", "now_at": "", "names": []}
+    return {**cause, "uncovered": int(not row["accepted"]), "loosened": 1, "tightened": 0}
 
 
 def _rule(row: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +76,8 @@ def _result(said: dict[str, Any], number: int, row: dict[str, Any], way: str) ->
     because = "".join(f"; {one['name']} {one['was']} → {one['now']}" for one in changed)
     examples = [one for one in said["examples"] if row["code"] in one["because"] and one["direction"] == way]
     shown = ", ".join(one["intent_id"] or f"entry {one['entry']}" for one in examples)
-    text = f"{row[way]} recorded answers {way}{because}" + (f" (for example {shown})" if shown else "")
+    counted = f"{row[way]} recorded answers {way}{because}" + (f" (for example {shown})" if shown else "")
+    text = row.get("text", counted)
     return {
         "ruleId": row["code"],
         "ruleIndex": number,

@@ -174,7 +174,7 @@ def told(said: dict[str, Any]) -> list[str]:
 
 def _verdict(said: dict[str, Any]) -> str:
     if clean(said):
-        return "IDENTICAL"
+        return "IDENTICAL" if passes(said) else "IDENTICAL, BUT WHAT NO ANSWER CAN SHOW WAS CHANGED AND NOT ACCEPTED"
     if not passes(said):
         return "DIFFERENT"
     return "LOOSER, AND ACCEPTED" if any(row["loosened"] for row in said["impact"]) else "NOTHING LOOSER"
@@ -182,7 +182,8 @@ def _verdict(said: dict[str, Any]) -> str:
 
 def tell_unused(said: dict[str, Any]) -> None:
     """Of what was accepted, the names that nothing in an impact is because of."""
-    for name in sorted(set(said["accepted"]) - {name for row in said["rules"] for name in row["names"]}):
+    known = {name for row in said["rules"] for name in row["names"]} | {row["name"] for row in said["unseen"]}
+    for name in sorted(set(said["accepted"]) - known):
         say.words(f"note: nothing here is because of {say.visible(name)}")
 
 

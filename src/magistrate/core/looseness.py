@@ -74,9 +74,9 @@ def _steps(document: str, was: Answer, now: Answer, ranks: Ranks) -> Iterator[St
     before, after = _level(document, was), _level(document, now)
     if before != after:
         yield _POINTERS[document], LOOSER if after > before else TIGHTER
-        return
-    if was is None or now is None or before == 0:
-        return  # denied, then and now
+    if was is None or now is None or 0 in (before, after):
+        return  # of what is denied, terms permit nothing
+    # an answer that asks people, or asks them once more, may still hand out far more once they said yes
     match document:
         case "decision":
             yield from _decisions(was, now, ranks)

@@ -6,11 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from magistrate.core import canonical
 from magistrate.core.looseness import Answer
 from magistrate.core.replay import Difference, differences
 
+EVERY: Final = ""  # among rewritten policies: all of them, for the engine's own rules differ, or nobody knows
 UNEXPLAINED: Final = "unexplained"  # nothing we can name differs; it can be accepted by this name
 _APART: Final = ("/canaries/",)  # data no decision reads
+_SHARED: Final = ("/catalogue", "/magistrate")  # data that any policy's rule may read
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cause:
-    """A reason code, or the name of changed data; `names` are those by which it can be accepted."""
+    """A reason code, or the name of changed data; `names` are those by which it can be accepted, as `taken` says."""
 
     code: str
     policy: str
@@ -38,21 +41,51 @@ def changed_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[Changed
     return [Changed(_name(row), row.pointer, row.recorded, row.now) for row in found]
 
 
+def unseen(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[Changed]:
+    """What differs between two bundles and no recorded question can show, for the questions were made with it.
+
+    A counter makes the figures of a question, and an action's `subject` says whom it is about. Whether such a change
+    loosens is not known: it has to be accepted by name.
+    """
+    counters = [_part(side, "counters") for side in (was, now)]
+    found = [
+        _whole(("counters", name), *(side.get(name, ...) for side in counters))
+        for name in sorted(counters[0].keys() | counters[1].keys())
+    ]
+    actions = [_part(_part(side, "catalogue"), "actions") for side in (was, now)]
+    for name in sorted(actions[0].keys() & actions[1].keys()):
+        for part in ("subject", "subject_type"):
+            one, two = (_part(side, name).get(part, ...) for side in actions)
+            found.append(_whole(("catalogue", "actions", name, part), one, two))
+    return [row for row in found if row.was != row.now]
+
+
 def causes(
-    document: str, was: Answer, now: Answer, *, fields: Sequence[str], action: str, data: Sequence[Changed]
+    document: str,
+    was: Answer,
+    now: Answer,
+    *,
+    fields: Sequence[str],
+    action: str,
+    data: Sequence[Changed],
+    rewritten: Collection[str] = (),
 ) -> list[Cause]:
     """Why an answer changed, as far as the answers tell; `fields` are the pointers to what changed in it.
 
     1. The rules that spoke before and are silent now: when something loosens, it is one of these that let go. 2. Else
     those that speak now and did not. 3. Else the changed data by which such a field is called, of what the answers are
     about if there is any, else all of it. 4. Else the changed data of what they are about. 5. Else nobody knows.
+
+    The changed data of a policy may stand for its rules only where nothing else can have moved them: neither Rego (of
+    the policies in `rewritten` it differs) nor data that every rule may read.
     """
     before, after = dict(_codes(document, was)), dict(_codes(document, now))
     spoke = {code: policy for code, policy in before.items() if code not in after}
     codes = spoke or {code: policy for code, policy in after.items() if code not in before}
     if codes:
+        unsure = EVERY in rewritten or any(row.pointer.startswith(_SHARED) for row in data)
         return [
-            Cause(code, policy, (code, *(row.name for row in _of_policy(policy, data))))
+            Cause(code, policy, (code, *_standing_for(policy, [] if unsure or policy in rewritten else data)))
             for code, policy in sorted(codes.items())
         ]
     policies = set(before.values()) | set(after.values())
@@ -65,12 +98,33 @@ def causes(
 
 
 def covered(causes_: Collection[Cause], accepted: Collection[str]) -> bool:
-    """Whether every cause was accepted by one of its names."""
-    return all(any(name in accepted for name in cause.names) for cause in causes_)
+    """Whether every cause was accepted."""
+    return all(taken(cause.names, accepted) for cause in causes_)
+
+
+def taken(names: Sequence[str], accepted: Collection[str]) -> bool:
+    """Whether a cause of these names was accepted: by the first, or by all others, for which of them did it is open."""
+    first, *others = names
+    return first in accepted or (bool(others) and all(name in accepted for name in others))
 
 
 def _name(row: Difference) -> str:
     return row.pointer.strip("/").replace("/", ".")
+
+
+def _standing_for(policy: str, data: Sequence[Changed]) -> Iterator[str]:
+    return (row.name for row in _of_policy(policy, data))
+
+
+def _part(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = tree.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _whole(steps: Sequence[str], was: Any, now: Any) -> Changed:
+    """A value as a whole, changed or not; one that is not there is ""."""
+    one, two = ("" if value is ... else canonical.canonical(value).decode() for value in (was, now))
+    return Changed(".".join(steps), "/" + "/".join(steps), one, two)
 
 
 def _of_policy(policy: str, data: Sequence[Changed]) -> Iterator[Changed]:

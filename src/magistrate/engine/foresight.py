@@ -1,5 +1,5 @@
 """Foresight: what a bundle would have decided of the newest questions, in front of those who approve that it comes into
-force. Asked of OPAs of its own, once for each pair of bundles, beside the requests.
+force. Asked of OPAs of its own, beside the requests, for each pair of bundles; and again when the record has grown.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from magistrate.engine.replaying import Order
 from magistrate.engine.tally import Impact
 
 NEWEST = 5_000  # questions: what matters to an approver is what the next ones will be like
+GROWN = 16  # entries since a look: beyond them it is taken again
 RULES = 10
 SECONDS = 60.0  # of one look: a bundle that is slow makes nobody wait longer for what another one would do
 HIDDEN = ("heat", "loosened_answers")  # long, and not what a person reads before signing
@@ -28,11 +29,12 @@ class Foresight:
     def __init__(self, house: Installation, folder: Path | None) -> None:
         self._house = house
         self._folder = folder
-        self._found: dict[tuple[str, str], asyncio.Task[Impact]] = {}
+        self._found: dict[tuple[str, str], tuple[asyncio.Task[Impact], int]] = {}  # and how long the ledger was
+        self._before: dict[tuple[str, str], Impact] = {}  # what the look before this one found
         self._one = asyncio.Lock()  # at a time: it takes an OPA's worth of the machine
 
     def begin(self, digest: str) -> asyncio.Task[Impact]:
-        """Look, unless that was done already. One that took too long is not begun again.
+        """Look, unless that was done and little was asked since. One that took too long is not begun again.
 
         Raises:
             Unavailable: this service does not know where its record lies.
@@ -41,8 +43,11 @@ class Foresight:
         if self._folder is None:
             raise Unavailable("replay.folder", "this service does not say where its record lies")
         against = self._house.active()
-        known = self._found.get((against, digest))
-        if known is None or (known.done() and _again(known.exception())):
+        pair, size = (against, digest), self._house.store.size
+        known, then = self._found.get(pair, (None, 0))
+        if known is None or (known.done() and _again(known, size - then)):
+            if known is not None and _well(known):
+                self._before[pair] = known.result()
             was, now = self._house.bundle(against), self._house.bundle(digest)
             record = certifying.record_beside(self._house, self._folder)
 
@@ -52,19 +57,24 @@ class Foresight:
                     return await _within(look, digest)
 
             # not among the house's own: at a stop nobody waits for it, it is cancelled
-            known = self._found[against, digest] = asyncio.create_task(looked())
+            known = asyncio.create_task(looked())
+            self._found[pair] = known, size
             known.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if nobody waits
         return known
 
     def told(self, digest: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        """What is known by now; `state` is computing, known, failed, or nowhere: there is no record to look at."""
+        """What is known by now; `state` is computing, known, failed, or nowhere: there is no record to look at.
+
+        While it looks again, what it found before: its `range` says up to which entry that is true.
+        """
         try:
             task = self.begin(digest)
         except Unavailable:
             return {"state": "nowhere"}
         if not task.done():
-            return {"state": "computing"}
-        if task.cancelled() or task.exception() is not None:
+            before = self._before.get((self._house.active(), digest))
+            return {"state": "computing"} if before is None else self.shown(before, row)
+        if not _well(task):
             return {"state": "failed"}
         return self.shown(task.result(), row)
 
@@ -96,5 +106,13 @@ async def _within(look: Coroutine[Any, Any, Impact], digest: str) -> Impact:
         raise Unavailable("impact.too_long", detail, hint=f"magistrate policy diff active {digest}") from None
 
 
-def _again(failed: BaseException | None) -> bool:
-    return failed is not None and not (isinstance(failed, Unavailable) and failed.code == "impact.too_long")
+def _well(look: asyncio.Task[Impact]) -> bool:
+    return look.done() and not look.cancelled() and look.exception() is None
+
+
+def _again(look: asyncio.Task[Impact], grown: int) -> bool:
+    """Whether a look that is done is to be taken again, the ledger having grown so much."""
+    if look.cancelled() or _well(look):
+        return look.cancelled() or grown > GROWN
+    failed = look.exception()
+    return not (isinstance(failed, Unavailable) and failed.code == "impact.too_long")

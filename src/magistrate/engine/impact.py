@@ -1,12 +1,15 @@
 """Impact: what a bundle would have answered to everything that was asked, beside what was answered or another bundle.
 
-Nothing is proven here (that is replay's part): an entry that does not hold together, or was erased, is skipped and
-counted.
+Nothing is proven here (that is replay's part): an entry that does not hold together, or whose body is gone (no act of
+this version erases one), is skipped, counted, and fails whoever asks whether anything got looser.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, Final
 
 from magistrate.core.errors import MagistrateError, Malformed
@@ -15,12 +18,13 @@ from magistrate.core.replay import DOCUMENTS, NEVER_ASKED
 from magistrate.engine.history import Head, History, head_of, span
 from magistrate.engine.pools import Pools
 from magistrate.engine.replaying import Order, Progress, Record, Tell
-from magistrate.engine.tally import Impact, Sides
+from magistrate.engine.tally import Impact, Sides, about
 from magistrate.policy.batches import Said
 from magistrate.policy.bundle import Bundle
 from magistrate.store.reads import Reader
 
 BREATH: Final = 64  # entries
+WIDER: Final = 4
 
 
 async def impact(
@@ -28,7 +32,8 @@ async def impact(
 ) -> Impact:
     """What `now` answers to what was asked, beside `was`; beside the recorded answers where that is None.
 
-    Of a limited order the newest questions are taken: what matters is what the next ones will be like.
+    Of a limited order the newest questions are taken, for what matters is what the next ones will be like; and among
+    `WIDER` times as many, as many of each document and action as there are, for whoever asks often crowds out nobody.
 
     Raises:
         Absent, Unavailable: the ledger cannot be read, or OPA does not start.
@@ -50,6 +55,7 @@ class _Comparison:
         self._left: dict[tuple[int, int], Said] = {}
         self._right: dict[tuple[int, int], Said] = {}
         self._head = Head()
+        self._chosen: frozenset[tuple[int, int]] | None = None  # None: every question of the range
         self._pools = [Pools(record.binary, self._heard_now, opas=record.opas)]
         if was is not None:
             self._pools.append(Pools(record.binary, self._heard_was, opas=record.opas))
@@ -90,21 +96,34 @@ class _Comparison:
     def _range(self) -> tuple[int, int]:
         self._head = head_of(self._record.ledger, self._record.trust)
         first, end = span(self._record.ledger, self._order.since, self._order.until, self._head)
-        return (max(first, self._start(end)) if self._order.limit else first), end
+        if self._order.limit:
+            first = self._choose(first, end)
+        self.impact.first, self.impact.end, self.impact.size = first, end, self._head.size
+        return first, end
 
-    def _start(self, end: int) -> int:
-        """Where the newest `limit` questions before `end` begin."""
-        reader, left, start = Reader(self._record.ledger), self._order.limit, end
+    def _choose(self, first: int, end: int) -> int:
+        """Choose the questions of a limited order; where the first of them stands.
+
+        Each document and action gives its newest, in turn, until there are enough.
+        """
+        there: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+        most, seen = self._order.limit, 0
+        for row in itertools.islice(self._backwards(first, end), most * WIDER):
+            there[row.document, about(row)[1]].append((row.index, row.place))
+            seen += 1
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*there.values()))
+        self._chosen = frozenset(itertools.islice((one for one in turns if one is not None), most))
+        self.impact.left_out = seen - len(self._chosen)
+        return min((index for index, _ in self._chosen), default=first) if seen >= most else first
+
+    def _backwards(self, first: int, end: int) -> Iterator[Recorded]:
+        """The questions of a range, the newest first."""
+        reader = Reader(self._record.ledger)
         try:
-            while start > 0 and left > 0:
-                start = max(0, start - 64)
-                for entry in reversed(reader.entries(start, 64)):
-                    if entry.index < end and left > 0:
-                        left -= 0 if entry.erased else len(_questions(entry))
-                        if left <= 0:
-                            return int(entry.index)
-                end = start
-            return start
+            for start in range(end, first, -BREATH):
+                low = max(first, start - BREATH)
+                for entry in reversed(reader.entries(low, start - low)):
+                    yield from () if entry.erased else reversed(_questions(entry))
         finally:
             reader.close()
 
@@ -115,6 +134,8 @@ class _Comparison:
             self.impact.skipped["unreadable"] += 1
             return
         for row in rows:
+            if self._chosen is not None and (row.index, row.place) not in self._chosen:
+                continue
             if row.document not in DOCUMENTS:
                 self.impact.skipped["unknown"] += 1
                 continue

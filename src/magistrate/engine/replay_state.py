@@ -6,6 +6,7 @@ Any file that this installation sealed is taken, an older one too: somebody may 
   they were read. Only where today's ledger begins with that very tree is it taken up; so its counts are true of the
   entries that the certificate is about, whichever file it is. Another history, or an entry that was written anew (be it
   before it was read), has another root.
+- Nothing is kept beyond an entry at which the stored tree was found to be another one: taken up, it is found again.
 - An older one only makes more questions be asked again, or the range end earlier, and a certificate names its range.
 - What is not in a header is not in the tree: a body, or a bundle's file, that was spoilt since its answer was compared
   goes unseen. That is so of the newest file too, and a certificate that was taken up says `resumed`.

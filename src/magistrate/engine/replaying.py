@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from magistrate.core import canonical
 from magistrate.core.entry import Entry
-from magistrate.core.errors import Absent, Broken, Conflict, Malformed, NoAnswer, Unavailable
+from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, Malformed, NoAnswer, Unavailable
 from magistrate.core.recorded import Recorded, recorded
 from magistrate.core.replay import (
     DOCUMENTS,
@@ -33,7 +33,8 @@ from magistrate.core.replay import (
     same,
     shown,
 )
-from magistrate.core.values import moment
+from magistrate.core.responsible import unseen
+from magistrate.core.values import moment, thaw
 from magistrate.engine import tampering
 from magistrate.engine.history import Head, History, Trust, head_of, span
 from magistrate.engine.pools import Pools
@@ -215,6 +216,8 @@ class _Run:
                 self._find(finding)
             if self._sides is not None:
                 await asyncio.to_thread(self._sides.place, self._record.binary)
+            elif self._order.candidate is not None:
+                await asyncio.to_thread(self._hold_unseen, self._order.candidate)
         finally:
             history.close()
         if not self._questions:
@@ -224,6 +227,19 @@ class _Run:
     async def stop(self) -> None:
         """Leave no OPA behind."""
         await self._pools.stop()
+
+    def _hold_unseen(self, candidate: Bundle) -> None:
+        """Taken up: which bundles made the questions before is not known any more, so each that is here may have."""
+        archive, found = self._record.archive, set()
+        for digest in archive.digests():
+            try:
+                was = archive.load(digest)
+            except MagistrateError:
+                continue
+            found |= {row.name for row in unseen(thaw(was.data), thaw(candidate.data))}
+        if names := sorted(found - set(self._order.accepted)):
+            detail = f"{', '.join(names)}; replay it without a state file, or accept them by name"
+            self._find(Finding("replay.unseen", self._first, "", "", detail))
 
     # -- reading
 
@@ -330,7 +346,10 @@ class _Run:
             self._tell(self._progress)
         if self._file.path is not None and now - self._saved >= SAVE_SECONDS:
             await self._pools.settle(self._used)  # only what was compared is behind us
-            self._file.save(self._state(history.root))
+            if (
+                not history.findings
+            ):  # what the tree tells is told at the end: whoever takes it up reads that part again
+                self._file.save(self._state(history.root))
             self._saved = time.monotonic()
 
     def _state(self, root: str) -> State:
@@ -389,6 +408,7 @@ class _Run:
         if self._sides is None:
             return None
         moved = self._sides.impact
+        moved.first, moved.end, moved.size = self._first, self._end, self._head.size
         for code, count in self._counted.items():
             if why := SKIPPED.get(code):
                 moved.skipped[why] += count

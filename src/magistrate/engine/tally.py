@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from magistrate.core import canonical
@@ -13,7 +13,7 @@ from magistrate.core.errors import MagistrateError, Malformed, NoAnswer
 from magistrate.core.looseness import RECORDED, Answer, Change, Ranks, compare
 from magistrate.core.recorded import Recorded
 from magistrate.core.replay import same
-from magistrate.core.responsible import Cause, Changed, causes, changed_data, covered
+from magistrate.core.responsible import EVERY, Cause, Changed, causes, changed_data, covered, unseen
 from magistrate.core.values import parse, thaw
 from magistrate.policy.archive import Archive
 from magistrate.policy.batches import GIVEN_UP, Said
@@ -24,7 +24,8 @@ from magistrate.policy.places import Rule, read
 EXAMPLES: Final = 5  # of each cause and direction
 NAMED: Final = 1000  # loosened answers named one by one; beyond them they are counted
 LISTED: Final = 10  # agents and actions
-UNREAD: Final = ("changed", "unreadable", "unknown", "slow")  # skipped, and nobody meant them to be: not as erased is
+DATA: Final = 50  # changed values told one by one
+UNREAD: Final = ("changed", "erased", "unreadable", "unknown", "slow")  # skipped, and no act on record meant them to be
 
 
 @dataclass
@@ -48,6 +49,37 @@ class Tally:
         return {"loosened": self.loosened, "tightened": self.tightened, "other": self.other}
 
 
+@dataclass(frozen=True)
+class Between:
+    """What differs between two bundles, as far as it takes to say why an answer did."""
+
+    ranks: Ranks
+    data: list[Changed]
+    unseen: list[Changed]
+    rewritten: frozenset[str]  # policies whose Rego differs; EVERY of them where the engine's does
+
+    @classmethod
+    def of(cls, was: Bundle | None, now: Bundle) -> Between:
+        """Where the first is not known, everything may differ."""
+        before, after = thaw(was.data) if was else {}, thaw(now.data)
+        files: Mapping[str, bytes] = was.files if was else {}
+        rego = {
+            name for name in {*files, *now.files} if name.endswith(".rego") and files.get(name) != now.files.get(name)
+        }
+        return cls(
+            ranks=Ranks.of(before, after),
+            data=changed_data(before, after) if was else [],
+            unseen=unseen(before, after),
+            rewritten=frozenset(_policy_of(name) for name in rego) | (frozenset() if was else {EVERY}),
+        )
+
+
+def _policy_of(file: str) -> str:
+    """The policy a file belongs to: the gate takes no file whose package says another one."""
+    parts = file.strip("/").split("/")
+    return f"policies.{parts[1]}" if parts[0] == "policies" and len(parts) > 2 else EVERY
+
+
 @dataclass
 class Impact:
     """What was found, as it is counted."""
@@ -55,6 +87,11 @@ class Impact:
     was: str
     now: str
     data: list[Changed] = field(default_factory=list)
+    unseen: list[Changed] = field(default_factory=list)  # what no recorded question can show
+    first: int = 0  # the entries that were looked at: from this one
+    end: int = 0  # up to, but not with, this one
+    size: int = 0  # of this many
+    left_out: int = 0  # questions among them that a limit kept from being asked
     questions: int = 0
     reproduced: int = 0  # of the first side: answers that are the recorded ones
     same: int = 0
@@ -66,7 +103,8 @@ class Impact:
     agents: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     actions: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     heat: defaultdict[tuple[str, str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    rules: defaultdict[Cause, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    rules: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))  # by code
+    causes: dict[str, Cause] = field(default_factory=dict)  # the same, with the names that hold beside every bundle
     loosened: Counter[tuple[Cause, ...]] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
     named: list[dict[str, Any]] = field(default_factory=list)
@@ -74,8 +112,15 @@ class Impact:
     _shown: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def uncovered(self, accepted: Collection[str] = ()) -> int:
-        """How many loosened answers no accepted name covers."""
-        return sum(count for found, count in self.loosened.items() if not covered(found, accepted))
+        """How many loosened answers, and changes that no answer can show, no accepted name covers."""
+        answers = sum(count for found, count in self.loosened.items() if not covered(found, accepted))
+        return answers + sum(row.name not in accepted for row in self.unseen)
+
+    def differ(self, between: Between) -> None:
+        """Take in what differs between two bundles that are compared."""
+        for mine, theirs in ((self.data, between.data), (self.unseen, between.unseen)):
+            known = {row.name for row in mine}
+            mine += [row for row in theirs if row.name not in known]
 
     @property
     def unread(self) -> int:
@@ -86,23 +131,35 @@ class Impact:
         """What a certificate keeps of it."""
         return {**self.tally.plain(), "uncovered": self.uncovered(accepted), "accepted": sorted(set(accepted))}
 
-    def note(self, row: Recorded, was: Answer, now: Answer, ranks: Ranks) -> None:
+    def note(self, row: Recorded, was: Answer, now: Answer, between: Between) -> None:
         """Count one question with both answers."""
         self.questions += 1
         if now is None:
             self.silent += 1
-        change = compare(row.document, was, now, ranks)
+        change = compare(row.document, was, now, between.ranks)
         if change.direction == "same":
             self.same += 1
             self.unmoved[row.document, change.was] += 1
             return
         agent, action = about(row)
-        found = causes(row.document, was, now, fields=change.fields, action=action, data=self.data)
+        found = causes(
+            row.document,
+            was,
+            now,
+            fields=change.fields,
+            action=action,
+            data=between.data,
+            rewritten=between.rewritten,
+        )
         shown = (self.tally, self.transitions[row.document, change.was, change.now], self.agents[agent])
         for tally in (*shown, self.actions[action], self.heat[action, change.was, change.now]):
             tally.count(change.direction)
         for cause in found:
-            self.rules[cause].count(change.direction)
+            self.rules[cause.code].count(change.direction)
+            known = self.causes.setdefault(cause.code, cause)
+            if known.names != cause.names:
+                shared = tuple(name for name in known.names if name in cause.names)
+                self.causes[cause.code] = replace(known, names=shared)
         if change.direction == "loosened":
             self.loosened[tuple(found)] += 1
             if len(self.named) < NAMED:
@@ -137,6 +194,7 @@ class Impact:
         return {
             "was": self.was,
             "now": self.now,
+            "range": {"first": self.first, "end": self.end, "size": self.size, "left_out": self.left_out},
             "questions": self.questions,
             "reproduced": self.reproduced,
             "same": self.same,
@@ -154,8 +212,13 @@ class Impact:
                 {"document": document, "answer": answer, "count": count}
                 for (document, answer), count in sorted(self.unmoved.items())
             ],
-            "rules": [self._rule(cause, tally, accepted) for cause, tally in _most(self.rules)],
-            "data": [{"name": row.name, "was": row.was[:400], "now": row.now[:400]} for row in self.data[:50]],
+            "rules": [self._rule(self.causes[code], tally, accepted) for code, tally in _most(self.rules)],
+            "data": [{"name": row.name, "was": row.was[:400], "now": row.now[:400]} for row in self.data[:DATA]],
+            "data_untold": max(0, len(self.data) - DATA),
+            "unseen": [
+                {"name": row.name, "was": row.was[:400], "now": row.now[:400], "accepted": row.name in accepted}
+                for row in self.unseen
+            ],
             "agents": [{"agent": name, **tally.plain()} for name, tally in _most(self.agents)[:LISTED]],
             "actions": [{"action": name, **tally.plain()} for name, tally in _most(self.actions)[:LISTED]],
             "heat": [
@@ -177,7 +240,9 @@ class Impact:
             "now_at": now.place if now else "",
             "names": list(cause.names),
             "uncovered": sum(
-                n for found, n in self.loosened.items() if cause in found and not covered(found, accepted)
+                n
+                for found, n in self.loosened.items()
+                if any(one.code == cause.code for one in found) and not covered(found, accepted)
             ),
             **tally.plain(),
         }
@@ -211,7 +276,7 @@ class Sides:
     def __init__(self, archive: Archive, was: Bundle | None, now: Bundle) -> None:
         self._archive, self._was, self._now = archive, was, now
         self._was_read = was  # whose data and rules stand for the first side
-        self._ranks: dict[str, Ranks] = {}  # by the first side's bundle
+        self._between: dict[str, Between] = {}  # by the first side's bundle
         self.impact = Impact(was.digest if was else RECORDED, now.digest)
 
     def look(self) -> None:
@@ -219,7 +284,9 @@ class Sides:
         if self._was is None:
             self._was_read = self._newest()
         if self._was_read is not None:
-            self.impact.data = changed_data(thaw(self._was_read.data), thaw(self._now.data))
+            between = Between.of(self._was_read, self._now)
+            # of recorded answers each says itself which bundle made its question
+            self.impact.differ(between if self._was else replace(between, unseen=[]))
 
     def place(self, binary: Binary) -> None:
         """Where the rules are that made a difference, on each side; reading them takes OPA a second or two."""
@@ -234,8 +301,8 @@ class Sides:
             return
         if not isinstance(was, NoAnswer) and same(was, row.answer):
             self.impact.reproduced += 1
-        ranks = self._ranks_of(self._was.digest if self._was else row.bundle)
-        self.impact.note(row, _fit(row, was), _fit(row, now), ranks)
+        between = self._between_of(self._was.digest if self._was else row.bundle)
+        self.impact.note(row, _fit(row, was), _fit(row, now), between)
 
     def _newest(self) -> Bundle | None:
         known = [digest for digest in self._archive.digests() if digest != self._now.digest]
@@ -244,14 +311,15 @@ class Sides:
         except MagistrateError:
             return None
 
-    def _ranks_of(self, digest: str) -> Ranks:
-        if digest not in self._ranks:
+    def _between_of(self, digest: str) -> Between:
+        if digest not in self._between:
             try:
-                before = self._was.data if self._was else self._archive.load(digest).data
+                before = self._was or self._archive.load(digest)
             except MagistrateError:
-                before = {}
-            self._ranks[digest] = Ranks.of(before, self._now.data)
-        return self._ranks[digest]
+                before = None
+            self._between[digest] = Between.of(before, self._now)
+            self.impact.differ(self._between[digest])
+        return self._between[digest]
 
 
 def _fit(row: Recorded, said: Said) -> Answer:
