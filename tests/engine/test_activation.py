@@ -525,6 +525,38 @@ async def test_an_acceptance_names_something_of_a_bundle_on_record(world, bundle
         await activation.accept(world.house, "sha256:" + "0" * 64, against, ["x.y"], Word("ben", ""))
 
 
+# -- whose words carry it
+
+
+async def _carried(world, shown, by):
+    """Let people say yes until the act is permitted, carry it out, and return the promotion."""
+    for who in by:
+        if shown.decision["standing"]["outcome"] == "ask":
+            shown = await world.say(shown, who)
+    await world.redeem(shown.warrant)
+    await succession.settle(world.house)
+    promotion = world.entries("bundle")[-1].content()["promotion"]
+    assert promotion["approvals"] == shown.warrant["approvals"]
+    told = world.examined()
+    assert told.verdict == "VERIFIED", told.finding
+
+
+async def test_a_word_that_ended_and_was_signed_again_leaves_the_ledger_verified(world, bundles):
+    shown = await propose(world, await taken(world, bundles["raised"], by="emma"))
+    world.time.go(shown.decision["terms"]["requirement"]["approval_seconds"] + 5)
+
+    await _carried(world, shown, (FIRST, "ann", "ben"))
+
+
+async def test_the_word_of_somebody_suspended_meanwhile_leaves_the_ledger_verified(world, bundles):
+    said = {"digest": await taken(world, bundles["raised"], by="emma"), "live_warrants": "keep"}
+    act = {"action": "bundle.activate", "target": "installation", "parameters": said}
+    shown = await world.say(await world.propose(act, by=world.operator()), "dora")
+    await world.act("operator.suspend", {"operator": "dora"}, by="ann")
+
+    await _carried(world, shown, ("ann", FIRST, "ben"))
+
+
 # -- what else than policy changes
 
 

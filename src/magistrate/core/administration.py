@@ -40,6 +40,14 @@ def floor_missing(intent: Mapping[str, Any], approvals: Sequence[Mapping[str, An
     return max(proposer, floor_of(intent["action"], operators) - len(signed))
 
 
+def carrying(warrant: Mapping[str, Any], given: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of all that was said about an act, the approvals that its warrant names: they carry it, and no other word does.
+
+    A word that had ended and was signed again, or that of somebody suspended before the decision, is not among them.
+    """
+    return [said for said in given if said["digest"] in warrant["approvals"]]
+
+
 def hold_floor(
     intent: Mapping[str, Any], approvals: Sequence[Mapping[str, Any]], *, subject: str, operators: int
 ) -> None:
