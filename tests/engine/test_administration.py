@@ -129,6 +129,34 @@ async def test_an_owner_who_was_suspended_answers_for_nobody_new(world, kind):
     assert world.house.store.row("agents" if kind == "agent" else "watchers", "new") is None
 
 
+async def test_the_floor_is_held_as_it_is_when_the_act_is_carried_out(tmp_path, ground):
+    """Alone, the first operator is given two enrolments; after the first there are two who must sign for the second."""
+    root = tmp_path / "alone"
+    root.mkdir()
+    (root / "bundle.tar.gz").write_bytes(ground.raw)
+    world = await worlds.opened(root, ground, bundle=root / "bundle.tar.gz")
+    try:
+        await worlds.begin(world, ground)
+        roles = world.data["catalogue"]["installation"]["first_operator"]["roles"]
+        one, two = [
+            await world.administer("operator.enrol", world.joining(who, world.signers[who], roles))
+            for who in ("ann", "ben")
+        ]
+        await world.redeem(one.warrant)
+        with pytest.raises(Refused) as no:
+            await world.redeem(two.warrant)
+
+        assert (no.value.code, bool(no.value.hint)) == ("administration.floor", True)
+        assert world.row("warrants", two.warrant["warrant_id"]).data["uses_left"] == 1
+        assert world.house.store.row("operators", "ben") is None
+        assert world.examined().verdict == "VERIFIED"
+        again = await world.administer("operator.enrol", world.joining("ben", world.signers["ben"], roles))
+        await world.redeem(again.warrant)
+        assert world.examined().verdict == "VERIFIED"
+    finally:
+        await world.close()
+
+
 BAD = {
     "a name that is taken by an operator": (
         "agent.enrol",
