@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from magistrate.core.administration import carrying, hold_floor, hold_possession
+from magistrate.core.administration import ACTS, carrying, hold_floor, hold_parameters, hold_possession
 from magistrate.core.errors import Absent, Conflict, Refused
 from magistrate.core.state import warrant_of
 from magistrate.core.values import unix
@@ -26,6 +26,8 @@ async def prepared(house: Installation, intent: Mapping[str, Any]) -> Act:
     Raises:
         MagistrateError: the act cannot be done; says why.
     """
+    if intent["action"] in ACTS:
+        hold_parameters(intent)
     if intent["action"] == "bundle.activate":
         return (await activation.ready(house, intent)).act
     act = _ACTS.get(intent["action"])
@@ -72,9 +74,9 @@ def _hold_floor(txn: Txn, intent: Mapping[str, Any]) -> None:
     assert row is not None  # noqa: S101 - an act is admitted under the warrant of its intent
     assert warrant is not None  # noqa: S101
     assert people is not None  # noqa: S101 - and after genesis
-    said, subject = carrying(warrant.data["warrant"], row.data["approvals"]), row.data["subject"]["id"]
+    said = carrying(warrant.data["warrant"], row.data["approvals"])
     try:
-        hold_floor(intent, said, subject=subject, operators=people.data["operators"])
+        hold_floor(intent, said, operators=people.data["operators"])
     except Refused as no:
         hint = "propose the act again, and have it signed by operators who are enrolled by now"
         raise Refused(no.code, f"{no.detail} when it is carried out", hint=hint) from no
@@ -187,7 +189,7 @@ def _enrol_watcher(type_: str) -> Callable[[Installation, Txn, dict[str, Any]], 
     def enrol(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
         said = intent["parameters"]
         _new(txn, said[type_])
-        if "owner" in said:
+        if type_ == "observer":
             _hold_owner(txn, said["owner"])
         body = {
             "event": "enrolled",

@@ -13,7 +13,7 @@ from typing import Any
 from magistrate.core import approval as approvals
 from magistrate.core import p256
 from magistrate.core import warrant as warrants
-from magistrate.core.administration import carrying, floor_of, hold_floor
+from magistrate.core.administration import ACTS, carrying, floor_of, hold_floor
 from magistrate.core.canonical import canonical, digest, digest_of
 from magistrate.core.decision import decision_digest, hold_requirement
 from magistrate.core.entry import Entry
@@ -25,19 +25,6 @@ from magistrate.core.values import unix
 from magistrate.engine.promoted import Promoted
 
 TOLERANCE = approvals.AT_TOLERANCE + 60  # an approval's time against its entry's, which never goes back
-# the act, the kind of entry it makes, what that entry calls its event, and the parameter that names its subject
-EFFECTS = {
-    "operator.enrol": ("operator", "enrolled", "operator"),
-    "operator.suspend": ("operator", "suspended", "operator"),
-    "operator.roles": ("operator", "roles", "operator"),
-    "agent.enrol": ("agent", "enrolled", "agent"),
-    "agent.key": ("agent", "key", "agent"),
-    "agent.release": ("agent", "released", "agent"),
-    "observer.enrol": ("observer", "enrolled", "observer"),
-    "auditor.enrol": ("observer", "enrolled", "auditor"),
-    "key.rotate": ("key", "rotated", "role"),
-    "bundle.activate": ("bundle", "activated", "digest"),
-}
 _PUBLIC = ("algorithm", "key_id", "public_key")  # a key as its entry names it
 SHAPE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
@@ -261,13 +248,12 @@ class Meaning:
         id_ = self._admitted.pop(leaf)
         intent = self._intents[id_]
         asked = intent["parameters"]
-        kind, event, subject = EFFECTS.get(intent["action"], ("", "", ""))
-        if (entry.kind, said.get("event"), entry.subject) != (kind, event, asked.get(subject)):
+        act = ACTS.get(intent["action"])
+        if act is None or (entry.kind, said.get("event"), entry.subject) != (*act.makes, asked.get(act.names)):
             raise Broken("administration.act", f"{intent['action']} does not make this {entry.kind} entry")
         if not _as_asked(who, said.get("credential", {}), asked):
             raise Broken("administration.act", "the entry says something else than was approved")
-        who_ = "" if kind == "key" else entry.subject  # a role of a key is nobody, whatever an operator is called
-        hold_floor(intent, self._carrying(id_), subject=who_, operators=len(self._ever))
+        hold_floor(intent, self._carrying(id_), operators=len(self._ever))
         self.administration += 1
         return id_
 

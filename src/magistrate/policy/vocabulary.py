@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from magistrate.core.administration import ACTS, row_of
 from magistrate.core.canonical import pointer_to
 from magistrate.core.errors import Malformed
 from magistrate.core.values import IDENTIFIER
@@ -52,6 +53,7 @@ def check(modules: Mapping[str, Module], data: Mapping[str, Any]) -> None:
         hint = 'governs := {"refund.create"}'
         raise Malformed("gate.governs", f"policies.{silent[0]} does not say what it governs", hint=hint)
     _check_limits(data)
+    _check_acts(data)
     _check_schemas(data.get("catalogue", {}), "/catalogue")
 
 
@@ -196,6 +198,41 @@ def _actions(data: Mapping[str, Any]) -> frozenset[str]:
     catalogue = data.get("catalogue", {})
     actions = catalogue.get("actions", {}) if isinstance(catalogue, Mapping) else {}
     return frozenset(actions) if isinstance(actions, Mapping) else frozenset()
+
+
+def _check_acts(data: Mapping[str, Any]) -> None:
+    """What is an act of administration, about whom, and by whom carried out is the program's own to say."""
+    for action in sorted(_actions(data)):
+        pointer = pointer_to("/catalogue/actions", action)
+        row = data["catalogue"]["actions"][action]
+        if not isinstance(row, Mapping):
+            raise Malformed("gate.act", f"the row of {action} is not an object", pointer=pointer)
+        must = row_of(action)
+        said = {name: row.get(name, other) for name, other in row_of("").items()}
+        odd = [name for name in must if said[name] != must[name] or type(said[name]) is not type(must[name])]
+        executor = row.get("executor")
+        builtin = isinstance(executor, Mapping) and executor.get("kind") == "builtin"
+        if builtin != must["administration"]:
+            odd.append("executor")
+        if odd:
+            hint = "acts of administration are the program's own: take their rows as they were shipped"
+            detail = f"the row of {action} says of an act of administration what is not so: {', '.join(odd)}"
+            raise Malformed("gate.act", detail, hint=hint, pointer=pointer)
+        if action in ACTS:
+            _check_parameters(action, row.get("parameters"), pointer_to(pointer, "parameters"))
+
+
+def _check_parameters(action: str, schema: Any, pointer: str) -> None:
+    """An act that is permitted can be carried out: its schema wants what it needs, and knows nothing else."""
+    needed = set(ACTS[action].parameters.model_fields)
+    said = schema if isinstance(schema, Mapping) else {}
+    known, required = said.get("properties"), said.get("required")
+    if not (isinstance(known, Mapping) and isinstance(required, list | tuple) and needed <= {*map(str, required)}):
+        detail = f"the parameters of {action} require {', '.join(sorted(needed))}"
+        raise Malformed("gate.act", detail, pointer=pointer)
+    if known.keys() - needed:
+        detail = f"{action} has no parameter {min(known.keys() - needed)}"
+        raise Malformed("gate.act", detail, pointer=pointer)
 
 
 def _check_limits(data: Mapping[str, Any]) -> None:
