@@ -573,13 +573,40 @@ async def test_a_bundle_that_changes_the_engine_or_what_is_run_says_so_first(wor
     digest = await taken(world, worlds.variant(tmp_path / "rego", meddling))
 
     told = activation.about(world.house, digest)["changes"]
-    assert told == {"engine": ["/magistrate/reason.rego"], "actions": ["refund.create"], "targets": []}
+    assert (told["engine"], told["actions"], told["targets"]) == (["/magistrate/reason.rego"], ["refund.create"], [])
+    assert told["rows"] == ["/catalogue/actions/refund.create"]
 
 
 async def test_a_bundle_that_changes_policy_alone_says_nothing(world, bundles):
     digest = await taken(world, bundles["raised"])
 
-    assert activation.about(world.house, digest)["changes"] == {"engine": [], "actions": [], "targets": []}
+    assert not any(activation.about(world.house, digest)["changes"].values())
+
+
+async def test_every_change_of_a_tier_a_counter_or_a_row_of_the_catalogue_is_told_as_it_was_and_is(world, tmp_path):
+    def meddling(folder):
+        numbered(folder, 1003)
+        _edit(folder / "tiers/data.json", lambda said: said[tier]["warrant"].update(ttl=299))
+        _edit(folder / "counters/data.json", lambda said: said["refunded_today"].update(window={"seconds": 1}))
+        _edit(
+            folder / "catalogue/data.json",
+            lambda said: said["actions"]["refund.create"].update(evidence=["holder", "executor", "x" * 500]),
+        )
+
+    tier = min(world.data["tiers"])
+    ttl = world.data["tiers"][tier]["warrant"]["ttl"]
+    digest = await taken(world, worlds.variant(tmp_path / "rego", meddling))
+
+    told = activation.about(world.house, digest)["changes"]
+    assert told["actions"] == []  # nothing else is run
+    assert told["rows"] == [f"/tiers/{tier}", "/counters/refunded_today", "/catalogue/actions/refund.create"]
+    fields = {row["name"]: (row["was"], row["now"]) for row in told["data"]}
+    assert fields[f"/tiers/{tier}/warrant/ttl"] == (str(ttl), "299")
+    assert fields["/counters/refunded_today/window/utc_day"] == ("true", "")
+    assert fields["/counters/refunded_today/window/seconds"] == ("", "1")
+    assert told["data"][-1]["name"].startswith("/catalogue/actions/refund.create/evidence")
+    assert "sha256:" in told["data"][-1]["now"]  # longer than anybody is shown, and yet told apart
+    assert told["more"] == 0
 
 
 # -- a start believes no row
