@@ -13,7 +13,7 @@ from magistrate.core.entry import make
 from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, Malformed, NoAnswer, Refused
 from magistrate.core.promotion import NOTHING, Built, authentic
 from magistrate.core.signature import decode_public, sign_document, signer_from_seed
-from magistrate.engine import activation, arming, deadlines, recovery, succession
+from magistrate.engine import activation, arming, deadlines, gateway, recovery, succession
 from magistrate.engine.installation import Word
 from magistrate.engine.opening import open_store
 from magistrate.policy import sidecar as sidecars
@@ -502,6 +502,54 @@ async def test_a_running_service_renews_what_waits_by_itself(world, bundles, mon
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_a_fault_with_one_thing_keeps_no_other_from_being_done(world, bundles, monkeypatch, caplog):
+    """Neither what is due, nor what waits to be asked again under another bundle; and it is told once."""
+    first, second = sorted([(await world.propose(DEPLOY)).intent["intent_id"] for _ in range(2)])
+    renew, expire = succession.renew, gateway.expire
+
+    async def faulty(house, intent_id, work):
+        if intent_id == first:
+            raise KeyError("a fault nobody foresaw")
+        await work(house, intent_id)
+
+    monkeypatch.setattr(succession, "renew", lambda house, id_: faulty(house, id_, renew))
+    monkeypatch.setattr(gateway, "expire", lambda house, id_: faulty(house, id_, expire))
+    await activate(world, bundles["raised"])
+    assert [world.row("intents", one).data["round"] for one in (first, second)] == [1, 2]
+    world.time.go(100_000)
+    for _ in range(3):
+        await deadlines.tick(world.house)
+
+    assert (world.state("intents", first), world.state("intents", second)) == ("waiting", "expired")
+    told = [line.getMessage() for line in caplog.records if "nobody foresaw" in line.getMessage()]
+    assert len([line for line in told if first not in line]) == 1
+    assert any(first in line for line in told)
+
+
+# -- answers that nobody can carry out
+
+
+async def test_terms_beyond_the_calendar_are_no_answer(world, tmp_path):
+    def endless(folder):
+        numbered(folder, 1000)
+
+        def change(tiers):
+            for row in tiers.values():
+                row["warrant"]["report_by_seconds"] = 2**53 - 1 if not row["requirement"]["all_of"] else 60
+
+        _edit(folder / "tiers/data.json", change)
+
+    await activate(world, worlds.variant(tmp_path / "rego", endless))
+    size = world.size
+
+    with pytest.raises(NoAnswer, match=r"decision\.impossible.*report_by_seconds"):
+        await world.propose(RESTART)
+
+    assert world.kinds(size) == ["intent", "refusal"]
+    assert world.entries("intent")[-1].subject
+    assert world.examined().verdict == "VERIFIED"
 
 
 # -- accepting what a bundle loosens

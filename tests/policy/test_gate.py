@@ -353,6 +353,43 @@ def test_a_bundle_whose_catalogue_says_otherwise_of_an_act_is_refused(binary):
     assert refused(binary, with_data(catalogue={"actions": rows})) == "gate.act"
 
 
+# -- counters --------------------------------------------------------------------------------------------------------
+
+COUNTER = {"action": "refund.create", "by": "agent", "window": {"seconds": 60}}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [COUNTER, {**COUNTER, "amount": "/parameters/amount"}, {**COUNTER, "window": {"utc_day": True}}],
+)
+def test_a_counter_that_can_be_counted_passes(row):
+    vocabulary.check({}, {"counters": {"mine": row}})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "x",
+        {},
+        {**COUNTER, "by": "team"},
+        {**COUNTER, "by": ["agent"]},
+        {**COUNTER, "action": 1},
+        {**COUNTER, "amount": 5},
+        {**COUNTER, "more": 1},
+        {**COUNTER, "window": {}},
+        {**COUNTER, "window": 60},
+        {**COUNTER, "window": {"seconds": 0}},
+        {**COUNTER, "window": {"seconds": True}},
+        {**COUNTER, "window": {"seconds": 2**53 - 1}},
+        {**COUNTER, "window": {"seconds": 60, "utc_day": True}},
+    ],
+)
+def test_a_counter_that_nobody_can_count_is_refused(row):
+    with pytest.raises(Malformed) as caught:
+        vocabulary.check({}, {"counters": {"mine": row}})
+    assert (caught.value.code, caught.value.pointer) == ("gate.counter", "/counters/mine")
+
+
 # -- what a rule may look at -----------------------------------------------------------------------------------------
 
 

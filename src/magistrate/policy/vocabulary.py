@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from magistrate.core.administration import ACTS, row_of
 from magistrate.core.canonical import pointer_to
+from magistrate.core.decision import LONGEST
 from magistrate.core.errors import Malformed
 from magistrate.core.values import IDENTIFIER
 from magistrate.policy.bundle import ROOTS
@@ -54,6 +55,7 @@ def check(modules: Mapping[str, Module], data: Mapping[str, Any]) -> None:
         raise Malformed("gate.governs", f"policies.{silent[0]} does not say what it governs", hint=hint)
     _check_limits(data)
     _check_acts(data)
+    _check_counters(data)
     _check_schemas(data.get("catalogue", {}), "/catalogue")
 
 
@@ -233,6 +235,24 @@ def _check_parameters(action: str, schema: Any, pointer: str) -> None:
     if known.keys() - needed:
         detail = f"{action} has no parameter {min(known.keys() - needed)}"
         raise Malformed("gate.act", detail, pointer=pointer)
+
+
+def _check_counters(data: Mapping[str, Any]) -> None:
+    """A counter says what it counts: an action, by whom or what, in which window, and where the amount stands."""
+    counters = data.get("counters", {})
+    for name, row in counters.items() if isinstance(counters, Mapping) else [("", counters)]:
+        if not (isinstance(row, Mapping) and _is_counter(row)):
+            detail = f"{name} is no counter: action, by (agent, target or all), window (utc_day or seconds), amount"
+            raise Malformed("gate.counter", detail, pointer=pointer_to("/counters", name))
+
+
+def _is_counter(row: Mapping[str, Any]) -> bool:
+    action, by, window, amount = (row.get(name, "") for name in ("action", "by", "window", "amount"))
+    if not isinstance(window, Mapping) or len(window) != 1 or row.keys() - {"action", "by", "window", "amount"}:
+        return False
+    seconds = window.get("seconds")
+    bounded = window.get("utc_day") is True or (type(seconds) is int and 1 <= seconds <= LONGEST)
+    return bounded and by in ("agent", "target", "all") and isinstance(action, str) and isinstance(amount, str)
 
 
 def _check_limits(data: Mapping[str, Any]) -> None:
