@@ -390,6 +390,13 @@ def test_a_counter_that_nobody_can_count_is_refused(row):
     assert (caught.value.code, caught.value.pointer) == ("gate.counter", "/counters/mine")
 
 
+@pytest.mark.parametrize("value", [-1, 2**53 - 1, 1e300])
+def test_a_number_of_a_tier_that_nobody_can_carry_out_is_refused(value):
+    with pytest.raises(Malformed) as caught:
+        vocabulary.check({}, {"tiers": {"calm": {"rank": 0, "warrant": {"uses": 1, "ttl": value}}}})
+    assert (caught.value.code, caught.value.pointer) == ("gate.tier", "/tiers/calm/warrant/ttl")
+
+
 # -- what a rule may look at -----------------------------------------------------------------------------------------
 
 

@@ -56,6 +56,7 @@ def check(modules: Mapping[str, Module], data: Mapping[str, Any]) -> None:
     _check_limits(data)
     _check_acts(data)
     _check_counters(data)
+    _check_tiers(data.get("tiers", {}), "/tiers")
     _check_schemas(data.get("catalogue", {}), "/catalogue")
 
 
@@ -253,6 +254,20 @@ def _is_counter(row: Mapping[str, Any]) -> bool:
     seconds = window.get("seconds")
     bounded = window.get("utc_day") is True or (type(seconds) is int and 1 <= seconds <= LONGEST)
     return bounded and by in ("agent", "target", "all") and isinstance(action, str) and isinstance(amount, str)
+
+
+def _check_tiers(node: Any, pointer: str) -> None:
+    """No number of a tier is beyond what can be carried out: every answer of that tier would be none."""
+    if isinstance(node, Mapping):
+        for key, child in node.items():
+            _check_tiers(child, pointer_to(pointer, key))
+    elif isinstance(node, list | tuple):
+        for index, child in enumerate(node):
+            _check_tiers(child, pointer_to(pointer, index))
+    elif isinstance(node, int | float) and not 0 <= node <= LONGEST:
+        raise Malformed(
+            "gate.tier", f"a tier holds {node}, where at most {LONGEST} can be carried out", pointer=pointer
+        )
 
 
 def _check_limits(data: Mapping[str, Any]) -> None:
