@@ -154,10 +154,12 @@ def test_a_file_that_is_no_bundle_fails_its_check_and_the_hint_makes_one(tmp_pat
     assert run("check", "gone.tar.gz")[0] == say.USAGE
 
 
-@pytest.mark.parametrize("code", ["bundle.manifest", "gate.compile", "table.value"])
-def test_what_a_bundle_holds_is_a_failed_check_wherever_it_is_found(code, capsys):
+@pytest.mark.parametrize(
+    ("code", "verb"), [("bundle.manifest", "ls"), ("gate.compile", "check rego"), ("table.value", "test")]
+)
+def test_what_a_bundle_holds_is_a_failed_check_wherever_it_is_found(code, verb, capsys):
     assert say.failed(Malformed(code, "no")) == say.FAILED
-    assert capsys.readouterr().err.splitlines()[-1] == "hint: magistrate policy check"
+    assert capsys.readouterr().err.splitlines()[-1] == f"hint: magistrate policy {verb}"
     assert say.failed(Malformed("input.file", "no")) == say.USAGE
 
 

@@ -13,11 +13,12 @@ from magistrate.core.entry import make
 from magistrate.core.errors import Absent, Broken, Conflict, MagistrateError, Malformed, NoAnswer, Refused
 from magistrate.core.promotion import NOTHING, Built, authentic
 from magistrate.core.signature import decode_public, sign_document, signer_from_seed
-from magistrate.engine import activation, arming, deadlines, recovery, succession
+from magistrate.engine import activation, arming, deadlines, gateway, recovery, succession
 from magistrate.engine.gateway import Submitted
 from magistrate.engine.installation import Word
 from magistrate.engine.opening import open_store
 from magistrate.policy import sidecar as sidecars
+from magistrate.policy import vocabulary
 from magistrate.policy.bundle import Bundle
 from tests.support import world as worlds
 from tests.support.world import DEPLOY, FIRST, RESTART, Time, refund, until
@@ -525,6 +526,55 @@ async def test_a_running_service_renews_what_waits_by_itself(world, bundles, mon
         await asyncio.gather(keeping, return_exceptions=True)
 
 
+async def test_a_fault_with_one_thing_keeps_no_other_from_being_done(world, bundles, monkeypatch, caplog):
+    """Neither what is due, nor what waits to be asked again under another bundle; and it is told once."""
+    first, second = sorted([(await world.propose(DEPLOY)).intent["intent_id"] for _ in range(2)])
+    renew, expire = succession.renew, gateway.expire
+
+    async def faulty(house, intent_id, work):
+        if intent_id == first:
+            raise KeyError("a fault nobody foresaw")
+        await work(house, intent_id)
+
+    monkeypatch.setattr(succession, "renew", lambda house, id_: faulty(house, id_, renew))
+    monkeypatch.setattr(gateway, "expire", lambda house, id_: faulty(house, id_, expire))
+    await activate(world, bundles["raised"])
+    assert [world.row("intents", one).data["round"] for one in (first, second)] == [1, 2]
+    world.time.go(100_000)
+    for _ in range(3):
+        await deadlines.tick(world.house)
+
+    assert (world.state("intents", first), world.state("intents", second)) == ("waiting", "expired")
+    told = [line.getMessage() for line in caplog.records if "nobody foresaw" in line.getMessage()]
+    assert len([line for line in told if first not in line]) == 1
+    assert any(first in line for line in told)
+
+
+# -- answers that nobody can carry out
+
+
+async def test_terms_beyond_the_calendar_are_no_answer(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(vocabulary, "_check_tiers", lambda *_: None)  # it came into force before the gate looked
+
+    def endless(folder):
+        numbered(folder, 1000)
+
+        def change(tiers):
+            for row in tiers.values():
+                row["warrant"]["report_by_seconds"] = 2**53 - 1 if not row["requirement"]["all_of"] else 60
+
+        _edit(folder / "tiers/data.json", change)
+
+    await activate(world, worlds.variant(tmp_path / "rego", endless))
+    size = world.size
+
+    with pytest.raises(NoAnswer, match=r"decision\.impossible.*report_by_seconds"):
+        await world.propose(RESTART)
+
+    assert world.kinds(size) == ["intent", "refusal"]
+    assert world.examined().verdict == "VERIFIED"
+
+
 # -- accepting what a bundle loosens
 
 
@@ -546,6 +596,38 @@ async def test_an_acceptance_names_something_of_a_bundle_on_record(world, bundle
         await activation.accept(world.house, "sha256:" + "0" * 64, against, ["x.y"], Word("ben", ""))
 
 
+# -- whose words carry it
+
+
+async def _carried(world, shown, by):
+    """Let people say yes until the act is permitted, carry it out, and return the promotion."""
+    for who in by:
+        if shown.decision["standing"]["outcome"] == "ask":
+            shown = await world.say(shown, who)
+    await world.redeem(shown.warrant)
+    await succession.settle(world.house)
+    promotion = world.entries("bundle")[-1].content()["promotion"]
+    assert promotion["approvals"] == shown.warrant["approvals"]
+    told = world.examined()
+    assert told.verdict == "VERIFIED", told.finding
+
+
+async def test_a_word_that_ended_and_was_signed_again_leaves_the_ledger_verified(world, bundles):
+    shown = await propose(world, await taken(world, bundles["raised"], by="emma"))
+    world.time.go(shown.decision["terms"]["requirement"]["approval_seconds"] + 5)
+
+    await _carried(world, shown, (FIRST, "ann", "ben"))
+
+
+async def test_the_word_of_somebody_suspended_meanwhile_leaves_the_ledger_verified(world, bundles):
+    said = {"digest": await taken(world, bundles["raised"], by="emma"), "live_warrants": "keep"}
+    act = {"action": "bundle.activate", "target": "installation", "parameters": said}
+    shown = await world.say(await world.propose(act, by=world.operator()), "dora")
+    await world.act("operator.suspend", {"operator": "dora"}, by="ann")
+
+    await _carried(world, shown, ("ann", FIRST, "ben"))
+
+
 # -- what else than policy changes
 
 
@@ -562,13 +644,40 @@ async def test_a_bundle_that_changes_the_engine_or_what_is_run_says_so_first(wor
     digest = await taken(world, worlds.variant(tmp_path / "rego", meddling))
 
     told = activation.about(world.house, digest)["changes"]
-    assert told == {"engine": ["/magistrate/reason.rego"], "actions": ["refund.create"], "targets": []}
+    assert (told["engine"], told["actions"], told["targets"]) == (["/magistrate/reason.rego"], ["refund.create"], [])
+    assert told["rows"] == ["/catalogue/actions/refund.create"]
 
 
 async def test_a_bundle_that_changes_policy_alone_says_nothing(world, bundles):
     digest = await taken(world, bundles["raised"])
 
-    assert activation.about(world.house, digest)["changes"] == {"engine": [], "actions": [], "targets": []}
+    assert not any(activation.about(world.house, digest)["changes"].values())
+
+
+async def test_every_change_of_a_tier_a_counter_or_a_row_of_the_catalogue_is_told_as_it_was_and_is(world, tmp_path):
+    def meddling(folder):
+        numbered(folder, 1003)
+        _edit(folder / "tiers/data.json", lambda said: said[tier]["warrant"].update(ttl=299))
+        _edit(folder / "counters/data.json", lambda said: said["refunded_today"].update(window={"seconds": 1}))
+        _edit(
+            folder / "catalogue/data.json",
+            lambda said: said["actions"]["refund.create"].update(evidence=["holder", "executor", "x" * 500]),
+        )
+
+    tier = min(world.data["tiers"])
+    ttl = world.data["tiers"][tier]["warrant"]["ttl"]
+    digest = await taken(world, worlds.variant(tmp_path / "rego", meddling))
+
+    told = activation.about(world.house, digest)["changes"]
+    assert told["actions"] == []  # nothing else is run
+    assert told["rows"] == [f"/tiers/{tier}", "/counters/refunded_today", "/catalogue/actions/refund.create"]
+    fields = {row["name"]: (row["was"], row["now"]) for row in told["data"]}
+    assert fields[f"/tiers/{tier}/warrant/ttl"] == (str(ttl), "299")
+    assert fields["/counters/refunded_today/window/utc_day"] == ("true", "")
+    assert fields["/counters/refunded_today/window/seconds"] == ("", "1")
+    assert told["data"][-1]["name"].startswith("/catalogue/actions/refund.create/evidence")
+    assert "sha256:" in told["data"][-1]["now"]  # longer than anybody is shown, and yet told apart
+    assert told["more"] == 0
 
 
 # -- a start believes no row

@@ -10,6 +10,8 @@ from magistrate.core.signature import signer_from_seed
 from magistrate.core.values import moment
 from magistrate.engine import halting
 from magistrate.engine.installation import Word
+from magistrate.policy import vocabulary
+from tests.engine.test_activation import activate, numbered
 from tests.support import world as worlds
 from tests.support.world import FIRST, OWNER, RESTART
 
@@ -127,6 +129,110 @@ async def test_an_owner_who_was_suspended_answers_for_nobody_new(world, kind):
     assert (no.value.code, no.value.hint) == ("administration.owner", "magistrate operators ls")
     assert world.row("warrants", shown.warrant["warrant_id"]).data["uses_left"] == 1
     assert world.house.store.row("agents" if kind == "agent" else "watchers", "new") is None
+
+
+async def test_the_floor_is_held_as_it_is_when_the_act_is_carried_out(tmp_path, ground):
+    """Alone, the first operator is given two enrolments; after the first there are two who must sign for the second."""
+    root = tmp_path / "alone"
+    root.mkdir()
+    (root / "bundle.tar.gz").write_bytes(ground.raw)
+    world = await worlds.opened(root, ground, bundle=root / "bundle.tar.gz")
+    try:
+        await worlds.begin(world, ground)
+        roles = world.data["catalogue"]["installation"]["first_operator"]["roles"]
+        one, two = [
+            await world.administer("operator.enrol", world.joining(who, world.signers[who], roles))
+            for who in ("ann", "ben")
+        ]
+        await world.redeem(one.warrant)
+        with pytest.raises(Refused) as no:
+            await world.redeem(two.warrant)
+
+        assert (no.value.code, bool(no.value.hint)) == ("administration.floor", True)
+        assert world.row("warrants", two.warrant["warrant_id"]).data["uses_left"] == 1
+        assert world.house.store.row("operators", "ben") is None
+        assert world.examined().verdict == "VERIFIED"
+        again = await world.administer("operator.enrol", world.joining("ben", world.signers["ben"], roles))
+        await world.redeem(again.warrant)
+        assert world.examined().verdict == "VERIFIED"
+    finally:
+        await world.close()
+
+
+@pytest.fixture
+def lying(tmp_path, monkeypatch):
+    """A bundle whose catalogue says otherwise of an act: one that came into force before the gate looked."""
+
+    def made(action, change):
+        def both(folder):
+            numbered(folder, 1000)
+            path = folder / "catalogue" / "data.json"
+            said = json.loads(path.read_text())
+            change(said["actions"][action])
+            path.write_text(json.dumps(said))
+
+        monkeypatch.setattr(vocabulary, "_check_acts", lambda _: None)
+        return worlds.variant(tmp_path / "lying", both)
+
+    return made
+
+
+@pytest.mark.parametrize("row", ["said to be none", "about nobody"])
+async def test_the_floor_is_held_whatever_the_catalogue_says(world, lying, row):
+    change = {
+        "said to be none": lambda said: said.update(administration=False),
+        "about nobody": lambda said: said.pop("subject"),
+    }
+    await activate(world, lying("operator.roles", change[row]))
+    said = {"operator": "ben", "roles": sorted(world.roles("ann"))}
+    shown = await world.propose(
+        {"action": "operator.roles", "target": "installation", "parameters": said}, by=world.operator()
+    )
+    assert shown.decision["standing"]["outcome"] == "ask", shown.decision["standing"]["reasons"]
+    with pytest.raises(Refused):
+        await world.say(shown, "ben")  # about himself
+    shown = await world.say(shown, FIRST)
+    assert (shown.decision["standing"]["outcome"], shown.warrant) == ("ask", None)
+
+    await world.redeem((await world.approve(shown, skip=(FIRST, "ben"))).warrant)
+
+    assert world.examined().verdict == "VERIFIED"
+
+
+async def test_no_agent_enrols_another_whatever_the_catalogue_says(world, lying):
+    await activate(world, lying("agent.enrol", lambda row: row.update(administration=False)))
+    said = {"agent": "twin", "owner": OWNER, **world.credential("twin")}
+    act = {"action": "agent.enrol", "target": "installation", "parameters": said}
+
+    def permits(answer):
+        warrant = answer["terms"]["warrant"]
+        requirement = {**answer["terms"]["requirement"], "all_of": []}
+        return {
+            "terms": {**answer["terms"], "requirement": requirement},
+            "standing": {**answer["standing"], "outcome": "allow", "reasons": [], "wanted": [], "issue": warrant},
+        }
+
+    world.answering("decision", permits)
+    shown = await world.propose(act)
+
+    assert (shown.decision["standing"]["outcome"], shown.warrant) == ("deny", None)
+    assert [said["code"] for said in shown.decision["standing"]["reasons"]] == ["administration.floor"]
+
+
+async def test_an_act_that_lacks_what_it_needs_is_denied(world, lying):
+    await activate(world, lying("agent.enrol", lambda row: row["parameters"].update(required=["agent"])))
+    shown = await world.administer("agent.enrol", {"agent": "new", **world.credential("new"), "owner": OWNER})
+    assert shown.warrant is not None
+
+    said = {"agent": "newer", **world.credential("newer")}
+    shown = await world.propose(
+        {"action": "agent.enrol", "target": "installation", "parameters": said}, by=world.operator()
+    )
+    shown = await world.say(shown, FIRST)
+    while shown.decision["standing"]["outcome"] == "ask":
+        shown = await world.say(shown, world.able(shown)[0])
+
+    assert [said["code"] for said in shown.decision["standing"]["reasons"]] == ["administration.parameters"]
 
 
 BAD = {

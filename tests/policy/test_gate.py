@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from magistrate.core.administration import ACTS
 from magistrate.core.errors import Malformed, Unavailable
 from magistrate.policy import capabilities, command, gate, vocabulary
 from magistrate.policy.binary import Binary
@@ -300,6 +301,100 @@ def test_no_schema_of_the_catalogue_fetches_another(binary, word, schema):
     rows = {"refund.create": {"parameters": schema({word: "http://x/schema.json"})}}
 
     assert refused(binary, with_data(catalogue={"actions": rows})) == "gate.schema_ref"
+
+
+# -- acts of administration ------------------------------------------------------------------------------------------
+
+SHIPPED_ROWS = json.loads((rego_tools.REGO / "catalogue/data.json").read_text())["actions"]
+OWN = sorted(ACTS)
+
+
+def _row(action, **change):
+    row = {**SHIPPED_ROWS[action], **change}
+    return {action: {name: value for name, value in row.items() if value is not ...}}
+
+
+def _schema(action, **change):
+    return _row(action, parameters={**SHIPPED_ROWS[action]["parameters"], **change})
+
+
+def test_the_rows_that_ship_say_what_the_program_does():
+    assert set(OWN) <= set(SHIPPED_ROWS)
+    vocabulary.check({}, {"catalogue": {"actions": SHIPPED_ROWS}})
+
+
+OTHERWISE = {
+    "an act that is said to be none": _row("operator.enrol", administration=False),
+    "an act of which that is not said": _row("operator.enrol", administration=...),
+    "an act of which it is nearly said": _row("operator.enrol", administration=1),
+    "an act about nobody": _row("operator.roles", subject=...),
+    "an act about somebody else": _row("agent.enrol", subject="/parameters/owner"),
+    "an act about a name of another kind": _row("bundle.activate", subject_type="operator"),
+    "an act that is carried out by others": _row("agent.release", executor={"kind": "none"}),
+    "an act whose parameters are not told": _row("agent.key", parameters=...),
+    "an act that lacks what it needs": _schema("agent.enrol", required=["agent"]),
+    "an act that takes what it ignores": _schema("agent.key", properties={"owner": {"type": "string"}}),
+    "an action that is no act": _row("refund.create", administration=True),
+    "an action that the program does not carry out": _row("refund.create", executor={"kind": "builtin"}),
+    "a row that is none": {"refund.create": []},
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_an_act_of_administration_is_no_catalogue_says(name):
+    with pytest.raises(Malformed) as caught:
+        vocabulary.check({}, {"catalogue": {"actions": OTHERWISE[name]}})
+    assert caught.value.code == "gate.act"
+    assert caught.value.pointer.startswith("/catalogue/actions/")
+
+
+def test_a_bundle_whose_catalogue_says_otherwise_of_an_act_is_refused(binary):
+    rows = {**DATA["catalogue"]["actions"], **OTHERWISE["an act that is said to be none"]}
+    assert refused(binary, with_data(catalogue={"actions": rows})) == "gate.act"
+
+
+# -- counters --------------------------------------------------------------------------------------------------------
+
+COUNTER = {"action": "refund.create", "by": "agent", "window": {"seconds": 60}}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [COUNTER, {**COUNTER, "amount": "/parameters/amount"}, {**COUNTER, "window": {"utc_day": True}}],
+)
+def test_a_counter_that_can_be_counted_passes(row):
+    vocabulary.check({}, {"counters": {"mine": row}})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "x",
+        {},
+        {**COUNTER, "by": "team"},
+        {**COUNTER, "by": ["agent"]},
+        {**COUNTER, "action": 1},
+        {**COUNTER, "amount": 5},
+        {**COUNTER, "more": 1},
+        {**COUNTER, "window": {}},
+        {**COUNTER, "window": 60},
+        {**COUNTER, "window": {"seconds": 0}},
+        {**COUNTER, "window": {"seconds": True}},
+        {**COUNTER, "window": {"seconds": 2**53 - 1}},
+        {**COUNTER, "window": {"seconds": 60, "utc_day": True}},
+    ],
+)
+def test_a_counter_that_nobody_can_count_is_refused(row):
+    with pytest.raises(Malformed) as caught:
+        vocabulary.check({}, {"counters": {"mine": row}})
+    assert (caught.value.code, caught.value.pointer) == ("gate.counter", "/counters/mine")
+
+
+@pytest.mark.parametrize("value", [-1, 2**53 - 1, 1e300])
+def test_a_number_of_a_tier_that_nobody_can_carry_out_is_refused(value):
+    with pytest.raises(Malformed) as caught:
+        vocabulary.check({}, {"tiers": {"calm": {"rank": 0, "warrant": {"uses": 1, "ttl": value}}}})
+    assert (caught.value.code, caught.value.pointer) == ("gate.tier", "/tiers/calm/warrant/ttl")
 
 
 # -- what a rule may look at -----------------------------------------------------------------------------------------

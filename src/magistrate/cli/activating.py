@@ -121,6 +121,13 @@ def tell(about: dict[str, Any]) -> None:
         say.words(f"  IT CHANGES WHAT IS RUN for: {', '.join(map(say.visible, changed['actions']))}")
     if changed["targets"]:
         say.words(f"  IT CHANGES TARGETS: {', '.join(map(say.visible, changed['targets']))}")
+    if changed["rows"]:
+        say.words(f"  IT CHANGES DATA that policies rest on: {', '.join(map(say.visible, changed['rows']))}")
+    for field in changed["data"]:
+        was, now = (say.visible(field[name]) or "nothing" for name in ("was", "now"))
+        say.words(f"    {say.visible(field['name'])}: {was} → {now}")
+    if changed["more"]:
+        say.words(f"    {say.loud('and more fields that are not told one by one')}: {int(changed['more'])}")
     for accepted in about["accepted"]:
         say.words(f"  {say.visible(accepted['by'])} accepted: {', '.join(map(say.visible, accepted['codes']))}")
 

@@ -16,6 +16,7 @@ from magistrate.cli.me import Json, me
 from magistrate.cli.service import find_opa
 from magistrate.client import Client
 from magistrate.core import canonical
+from magistrate.core.administration import ACTS
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent, Broken
 from magistrate.core.recorded import OFFLINE, Recorded, entry_of, pick
@@ -201,8 +202,7 @@ def _head(recorded: Recorded, bundle: Bundle, told: Explanation) -> Iterator[str
     if recorded.document == "decision":
         for row in recorded.answer["terms"]["requirement"]["all_of"]:
             yield f"  requires {row['count']} of {', '.join(row['roles'])} ({row['proof']})"
-    row = bundle.data.get("catalogue", {}).get("actions", {}).get(intent.get("action"), {})
-    if recorded.document == "decision" and row.get("administration"):
+    if recorded.document == "decision" and intent.get("action") in ACTS:
         yield "  an act of administration: beside what OPA says, the program counts signatures of its own floor"
     overruled = recorded.overruled
     if overruled:

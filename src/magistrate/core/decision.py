@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from magistrate.core.canonical import digest_of
-from magistrate.core.errors import Broken
+from magistrate.core.errors import Broken, NoAnswer
 from magistrate.core.values import Count, Document, Free, Name, Text
+
+LONGEST: Final = 10 * 366 * 86_400  # seconds; whatever is permitted is over within ten years
+MOST: Final = 100_000  # uses of one warrant, people for one place, attempts in one execution
+_TIMES: Final = ("ttl", "heartbeat_seconds", "report_by_seconds", "rollback_seconds")
+_RUNNING: Final = {"max_retries": MOST, "max_duration_seconds": LONGEST}  # constraints that the router itself keeps
 
 
 class Reason(Document):
@@ -96,6 +101,27 @@ def decision_document(*, intent_digest: str, bundle: str, round_: int, terms: di
 def decision_digest(*, intent_digest: str, bundle: str, round_: int, terms: dict[str, Any]) -> str:
     """The digest an approval names."""
     return digest_of(decision_document(intent_digest=intent_digest, bundle=bundle, round_=round_, terms=terms))
+
+
+def hold_possible(answer: Mapping[str, Any]) -> None:
+    """Return if these terms can be carried out: no time reaches beyond the calendar, no number beyond what is counted.
+
+    Raises:
+        NoAnswer: `decision.impossible`: nothing is permitted by it.
+    """
+    terms, standing = answer["terms"], answer["standing"]
+    requirement = terms["requirement"]
+    bounds = [(f"requirement.{name}", requirement[name], LONGEST) for name in ("wait_seconds", "approval_seconds")]
+    bounds += [("requirement.all_of.count", row["count"], MOST) for row in requirement["all_of"]]
+    for part, issue in (("terms.warrant", terms["warrant"]), ("standing.issue", standing["issue"])):
+        bounds += [(f"{part}.{name}", issue[name], LONGEST) for name in _TIMES]
+        bounds.append((f"{part}.uses", issue["uses"], MOST))
+        known = ((name, most) for name, most in _RUNNING.items() if name in issue["constraints"])
+        bounds += [(f"{part}.constraints.{name}", issue["constraints"][name], most) for name, most in known]
+    for name, value, most in bounds:
+        if type(value) is not int or not 0 <= value <= most:
+            detail = f"{name} is {value!a}, where at most {most} can be carried out"
+            raise NoAnswer("decision.impossible", f"the bundle's answer permits what nobody can do: {detail}"[:400])
 
 
 def hold_narrow(issue: dict[str, Any], terms: dict[str, Any]) -> None:

@@ -13,12 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magistrate.core import promotion as promotions
+from magistrate.core.administration import carrying
 from magistrate.core.answers import ANSWERS
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Absent, Broken, Malformed, NoAnswer, ProofFailed, Refused
 from magistrate.core.merkle import leaf_hash, verify_inclusion
 from magistrate.core.promotion import NOTHING, Built
 from magistrate.core.signature import decode_public, sign_document, verify_document
+from magistrate.core.state import warrant_of
 from magistrate.core.values import moment
 from magistrate.engine.containment import revoke_in
 from magistrate.engine.installation import PAGE, Installation, Keep, Seen, Word, every
@@ -156,7 +158,9 @@ class Ready:
         taken = txn.row("bundles", self._bundle.digest)
         assert taken is not None  # noqa: S101 - `ready` has seen it, and no row of a bundle ever goes
         author = str(taken.data["author"])
-        said = [given for given in row.data["approvals"] if given["verdict"] == "approve"]
+        warrant = txn.row("warrants", warrant_of(intent["intent_id"]))
+        assert warrant is not None  # noqa: S101 - which its warrant permits
+        said = carrying(warrant.data["warrant"], row.data["approvals"])
         promotions.hold_others(author, intent["proposer"]["id"], [given["operator"] for given in said])
         if intent["parameters"]["live_warrants"] == "revoke":
             for warrant_id in self._lived:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from magistrate.core.administration import hold_possession
+from magistrate.core.administration import ACTS, carrying, hold_floor, hold_parameters, hold_possession
 from magistrate.core.errors import Absent, Conflict, Refused
+from magistrate.core.state import warrant_of
 from magistrate.core.values import unix
 from magistrate.engine import activation, pulling
 from magistrate.engine.installation import Installation
@@ -25,6 +26,8 @@ async def prepared(house: Installation, intent: Mapping[str, Any]) -> Act:
     Raises:
         MagistrateError: the act cannot be done; says why.
     """
+    if intent["action"] in ACTS:
+        hold_parameters(intent)
     if intent["action"] == "bundle.activate":
         return (await activation.ready(house, intent)).act
     act = _ACTS.get(intent["action"])
@@ -42,6 +45,7 @@ def carry_out(house: Installation, txn: Txn, act: Act, intent: dict[str, Any], a
     Raises:
         Refused, Conflict, Absent: the act cannot be done; says why.
     """
+    _hold_floor(txn, intent)
     kind, id_, state, body = act(house, txn, intent)
     txn.append(
         kind=kind,
@@ -53,6 +57,29 @@ def carry_out(house: Installation, txn: Txn, act: Act, intent: dict[str, Any], a
         chain=intent["intent_id"],
     )
     return {"id": id_, "state": state}
+
+
+def _hold_floor(txn: Txn, intent: Mapping[str, Any]) -> None:
+    """Return if the approvals that carry the act reach the floor as it is now: of the operators enrolled by now.
+
+    Raises:
+        Refused: `administration.floor`: there were fewer operators when it was decided.
+    """
+    id_ = intent["intent_id"]
+    row, warrant, people = (
+        txn.row("intents", id_),
+        txn.row("warrants", warrant_of(id_)),
+        txn.row("installation", "people"),
+    )
+    assert row is not None  # noqa: S101 - an act is admitted under the warrant of its intent
+    assert warrant is not None  # noqa: S101
+    assert people is not None  # noqa: S101 - and after genesis
+    said = carrying(warrant.data["warrant"], row.data["approvals"])
+    try:
+        hold_floor(intent, said, operators=people.data["operators"])
+    except Refused as no:
+        hint = "propose the act again, and have it signed by operators who are enrolled by now"
+        raise Refused(no.code, f"{no.detail} when it is carried out", hint=hint) from no
 
 
 def _credential(txn: Txn, said: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +189,7 @@ def _enrol_watcher(type_: str) -> Callable[[Installation, Txn, dict[str, Any]], 
     def enrol(_: Installation, txn: Txn, intent: dict[str, Any]) -> Change:
         said = intent["parameters"]
         _new(txn, said[type_])
-        if "owner" in said:
+        if type_ == "observer":
             _hold_owner(txn, said["owner"])
         body = {
             "event": "enrolled",

@@ -320,7 +320,6 @@ class Asker:
             intent=row.data["intent"],
             intent_digest=row.data["intent_digest"],
             approvals=heard,
-            subject=row.data["subject"],
             operators=self._people["operators"],
             round_=row.data["round"] + new_round,
             round_began=self._now if new_round else row.data["round_began"],

@@ -7,7 +7,7 @@ from typing import Any
 
 from magistrate.core import decision as decisions
 from magistrate.core import warrant as warrants
-from magistrate.core.administration import floor_missing, hold_floor
+from magistrate.core.administration import ACTS, floor_missing, hold_floor, hold_parameters
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Broken, Refused
 from magistrate.core.signature import sign_document
@@ -31,7 +31,6 @@ class Ruling:
         intent: dict[str, Any],
         intent_digest: str,
         approvals: Sequence[Mapping[str, Any]],
-        subject: Mapping[str, str],
         operators: int,
         round_: int,
         round_began: int,
@@ -51,7 +50,7 @@ class Ruling:
         )
         self.reserves: list[dict[str, Any]] = []
         if self.outcome == "allow":
-            self._hold(approvals, subject, operators)
+            self._hold(approvals, operators)
 
     @property
     def bundle(self) -> str:
@@ -63,24 +62,24 @@ class Ruling:
         """allow, ask or deny."""
         return str(self.standing["outcome"])
 
-    def _hold(self, approvals: Sequence[Mapping[str, Any]], subject: Mapping[str, str], operators: int) -> None:
+    def _hold(self, approvals: Sequence[Mapping[str, Any]], operators: int) -> None:
         """An allow that `core` cannot vouch for becomes a deny: wider than its terms, approved by too few for
         them, below the floor, unpayable.
 
         Below the floor and nobody has spoken who may not: the act waits for the signatures that are missing, where its
         terms let anybody give them.
         """
-        row = self._bundle.data["catalogue"]["actions"][self.intent["action"]]
         try:
             decisions.hold_narrow(self.standing["issue"], self.terms["warrant"])
             approvers = {a["operator"]: frozenset(a["roles"]) for a in approvals if a["verdict"] == "approve"}
             decisions.hold_requirement(self.terms["requirement"], approvers)
-            if row.get("administration"):
+            if self.intent["action"] in ACTS:
+                hold_parameters(self.intent)
                 missing = floor_missing(self.intent, approvals, operators=operators)
                 if missing and self.terms["requirement"]["all_of"]:
                     self._wait(missing)
                     return
-                hold_floor(self.intent, approvals, subject=subject["id"], operators=operators)
+                hold_floor(self.intent, approvals, operators=operators)
             counters = self._bundle.data.get("counters", {})
             self.reserves = facts.reserves(counters, self.intent, self.standing["issue"]["uses"])
         except (Broken, Refused) as no:

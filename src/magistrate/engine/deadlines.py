@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any
 
 from magistrate.core.errors import Conflict, MagistrateError
 from magistrate.engine import gateway, halting, router, succession
-from magistrate.engine.installation import Installation, every
+from magistrate.engine.installation import Installation, every, tell_once
 from magistrate.engine.verification import News, move, rollback_move
 from magistrate.store.rows import Row
 
@@ -60,8 +59,12 @@ async def tick(house: Installation) -> None:
 
 async def _tried(work: Coroutine[Any, Any, None]) -> None:
     """One thing that is due: what cannot be done now stays due, and nothing else waits for it."""
-    with suppress(MagistrateError):
+    try:
         await work
+    except MagistrateError:
+        return
+    except Exception as fault:  # noqa: BLE001 - a fault in one thing must not end the keeper of all others
+        tell_once(f"{getattr(work, '__qualname__', work)}: {fault!r}")
 
 
 async def _over(house: Installation, row: Row) -> None:

@@ -13,7 +13,7 @@ from magistrate.store.rows import Row
 
 TABLE_OF = {"agent": "agents", "operator": "operators", "observer": "watchers", "auditor": "watchers"}
 DAY = 86_400
-BUNDLE = "bundle"  # the type of subject that an act about a bundle has, as its catalogue row says
+BUNDLE = "bundle"  # the type of subject that an act about a bundle has
 
 
 def actor(house: Installation, seen: Seen | None, type_: str, id_: str, credential: str = "none") -> dict[str, Any]:
@@ -114,11 +114,3 @@ def hold_newer(seen: Seen, active: Row, subject: Mapping[str, str]) -> None:
             detail = f"{subject['id']} is in force already: there is nothing to do"
             raise Conflict("bundle.active", detail, hint="magistrate policy ls")
         promotion.hold_newer(subject["id"], row.data["sequence"], active.data["highest"])
-
-
-def subject_of(action: Mapping[str, Any], intent: Mapping[str, Any]) -> dict[str, str]:
-    """The object of an administration act, from the catalogue row; nobody for any other action."""
-    if not action.get("subject"):
-        return dict(question.NOBODY)
-    id_ = find(intent, action["subject"])
-    return {"type": action["subject_type"], "id": id_ if isinstance(id_, str) else ""}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from magistrate.core import canonical, question
+from magistrate.core import administration, canonical, question
 from magistrate.core import intent as intents
 from magistrate.core.errors import Absent, Conflict, NoAnswer, Refused
 from magistrate.core.lifecycle import advance
@@ -64,8 +64,7 @@ async def _submit(
         received_at=moment(now),
         nonce=new_id("non"),
     )
-    row = bundle.data["catalogue"]["actions"].get(intent["action"], {})
-    subject = facts.subject_of(row, intent)
+    subject = administration.subject_of(intent["action"], intent["parameters"])
     facts.hold_newer(seen, active, subject)
     people = facts.installation(house, seen)
     used, blind = await facts.used(house, seen, bundle.data.get("counters", {}), intent, now)
@@ -87,7 +86,7 @@ async def _submit(
         asked = await house.ask("decision", asking, bundle=bundle.digest)
     except NoAnswer as no:
         silence = no
-        await house.commit(lambda txn: _record_silence(txn, intent, subject, row, silence, asking))
+        await house.commit(lambda txn: _record_silence(txn, intent, subject, silence, asking))
         raise
     # decide
     ruling = Ruling(
@@ -97,7 +96,6 @@ async def _submit(
         intent=intent,
         intent_digest=canonical.digest_of(intent),
         approvals=(),
-        subject=subject,
         operators=people["operators"],
         round_=1,
         round_began=now,
@@ -106,7 +104,7 @@ async def _submit(
 
     # commit
     def write(txn: Txn) -> Submitted:
-        entered = _enter(txn, intent, subject, row, ruling.intent_digest)
+        entered = _enter(txn, intent, subject, ruling.intent_digest)
         decided = ruling.record(txn, parents=[entered])
         warrant = None
         if ruling.outcome == "allow":
@@ -131,7 +129,7 @@ def decision_view(ruling: Ruling) -> dict[str, Any]:
     }
 
 
-def _enter(txn: Txn, intent: dict[str, Any], subject: dict[str, str], row: dict[str, Any], digest: str) -> str:
+def _enter(txn: Txn, intent: dict[str, Any], subject: dict[str, str], digest: str) -> str:
     entry = txn.append(
         kind="intent",
         subject=intent["intent_id"],
@@ -142,7 +140,7 @@ def _enter(txn: Txn, intent: dict[str, Any], subject: dict[str, str], row: dict[
             "intent_digest": digest,
             "action_digest": intents.action_digest(intent),
             "subject": subject,
-            "administration": bool(row.get("administration")),
+            "administration": intent["action"] in administration.ACTS,
         },
         body_type="magistrate/intent-record/v1",
         chain=intent["intent_id"],
@@ -154,12 +152,11 @@ def _record_silence(
     txn: Txn,
     intent: dict[str, Any],
     subject: dict[str, str],
-    row: dict[str, Any],
     silence: NoAnswer,
     asking: dict[str, Any],
 ) -> None:
     """No answer from OPA is a refusal entry, and at an intent the intent ends denied with that code."""
-    entered = _enter(txn, intent, subject, row, canonical.digest_of(intent))
+    entered = _enter(txn, intent, subject, canonical.digest_of(intent))
     refuse(txn, intent["intent_id"], "intent", silence, parents=[entered], state="denied", question_=asking)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import uuid_utils
 
 from magistrate.core import canonical
 from magistrate.core.answers import ANSWERS
+from magistrate.core.decision import hold_possible
 from magistrate.core.errors import Absent, Broken, Moved, NoAnswer, Unavailable
 from magistrate.core.signature import Signer
 from magistrate.engine.pulling import BundleKeys
@@ -30,6 +34,9 @@ PAGE = 500
 TRIES = 5  # contracts section 4: asks again at most five times
 BACKWARD = 30  # seconds the clock may be behind the last entry
 FORWARD = 300  # seconds it may jump ahead of the clock that counts sleep
+TOLD = 256  # faults that are remembered as told
+
+log = logging.getLogger("magistrate.engine")
 
 
 @dataclass(frozen=True)
@@ -229,6 +236,8 @@ class Installation:
         except (Absent, Broken, Unavailable) as none:  # its bundle is lost or changed, or its OPA does not start
             raise NoAnswer(none.code, none.detail, hint=none.hint) from none
         answer = await sidecar.ask(document, canonical.canonical(question), ANSWERS[document])
+        if document == "decision":
+            hold_possible(answer.value)
         opa = {"version": answer.opa_version, "sha256": f"sha256:{self.binary.sha256}"}
         return Asked(document, question, answer.value, answer.bundle, opa)
 
@@ -329,3 +338,9 @@ async def every(house: Installation, table: str, **wanted: Any) -> AsyncIterator
 def new_id(prefix: str) -> str:
     """A fresh id: a prefix and a UUIDv7."""
     return f"{prefix}-{uuid_utils.uuid7()}"
+
+
+@lru_cache(TOLD)
+def tell_once(fault: str) -> None:
+    """Put a fault nobody foresaw into the log, where it was: once, for a keeper meets it again at each look."""
+    log.error("fault beside the requests: %s", fault, exc_info=sys.exc_info())

@@ -13,32 +13,19 @@ from typing import Any
 from magistrate.core import approval as approvals
 from magistrate.core import p256
 from magistrate.core import warrant as warrants
-from magistrate.core.administration import floor_of, hold_floor
+from magistrate.core.administration import ACTS, carrying, floor_of, hold_floor
 from magistrate.core.canonical import canonical, digest, digest_of
 from magistrate.core.decision import decision_digest, hold_requirement
 from magistrate.core.entry import Entry
 from magistrate.core.errors import Broken, MagistrateError
 from magistrate.core.merkle import Frontier
 from magistrate.core.signature import PublicKey, decode_public, verify_document
-from magistrate.core.state import intent_of
+from magistrate.core.state import intent_of, warrant_of
 from magistrate.core.values import unix
 from magistrate.core.verification import at_best, verification_document
 from magistrate.engine.promoted import Promoted
 
 TOLERANCE = approvals.AT_TOLERANCE + 60  # an approval's time against its entry's, which never goes back
-# the act, the kind of entry it makes, what that entry calls its event, and the parameter that names its subject
-EFFECTS = {
-    "operator.enrol": ("operator", "enrolled", "operator"),
-    "operator.suspend": ("operator", "suspended", "operator"),
-    "operator.roles": ("operator", "roles", "operator"),
-    "agent.enrol": ("agent", "enrolled", "agent"),
-    "agent.key": ("agent", "key", "agent"),
-    "agent.release": ("agent", "released", "agent"),
-    "observer.enrol": ("observer", "enrolled", "observer"),
-    "auditor.enrol": ("observer", "enrolled", "auditor"),
-    "key.rotate": ("key", "rotated", "role"),
-    "bundle.activate": ("bundle", "activated", "digest"),
-}
 _PUBLIC = ("algorithm", "key_id", "public_key")  # a key as its entry names it
 SHAPE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
@@ -230,7 +217,7 @@ class Meaning:
         elif said["event"] == "suspended":
             self._people.pop(entry.subject, None)
             for id_, given in self._said.items():
-                if f"wrt-{id_.removeprefix('int-')}" not in self._issued:
+                if warrant_of(id_) not in self._issued:
                     given[:] = [a for a in given if a["operator"] != entry.subject]
         if said["event"] != "suspended":
             self._roles[entry.subject] = frozenset(said["operator"]["roles"])
@@ -257,7 +244,7 @@ class Meaning:
             self._promoted.take(entry.subject, said)
         elif said["event"] == "activated":
             act = self._acted(entry, said, {})
-            self._promoted.promote(entry, said["promotion"], self._intents[act], self._said.get(act, ()))
+            self._promoted.promote(entry, said["promotion"], self._intents[act], self._carrying(act))
 
     def _key(self, entry: Entry, said: dict[str, Any]) -> None:
         """The first making of the bundle key needs nobody: it permits nothing. What follows is approved acts."""
@@ -277,15 +264,18 @@ class Meaning:
         id_ = self._admitted.pop(leaf)
         intent = self._intents[id_]
         asked = intent["parameters"]
-        kind, event, subject = EFFECTS.get(intent["action"], ("", "", ""))
-        if (entry.kind, said.get("event"), entry.subject) != (kind, event, asked.get(subject)):
+        act = ACTS.get(intent["action"])
+        if act is None or (entry.kind, said.get("event"), entry.subject) != (*act.makes, asked.get(act.names)):
             raise Broken("administration.act", f"{intent['action']} does not make this {entry.kind} entry")
         if not _as_asked(who, said.get("credential", {}), asked):
             raise Broken("administration.act", "the entry says something else than was approved")
-        who_ = "" if kind == "key" else entry.subject  # a role of a key is nobody, whatever an operator is called
-        hold_floor(intent, self._said.get(id_, ()), subject=who_, operators=len(self._ever))
+        hold_floor(intent, self._carrying(id_), operators=len(self._ever))
         self.administration += 1
         return id_
+
+    def _carrying(self, act: str) -> list[Mapping[str, Any]]:
+        """The approvals that an admitted act's warrant names."""
+        return carrying(self._issued[warrant_of(act)].warrant, self._said.get(act, ()))
 
     def _recovery(self, entry: Entry, said: dict[str, Any]) -> None:
         """Enough operators signed for exactly this, here: a word given once brings nothing back a second time."""

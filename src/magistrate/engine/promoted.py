@@ -45,7 +45,7 @@ class Promoted:
     def promote(
         self, entry: Entry, said: Mapping[str, Any], intent: Mapping[str, Any], words: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Follow a promotion that the act `intent` made, carried by the approvals `words`.
+        """Follow a promotion that the act `intent` made, carried by the approvals `words` that its warrant names.
 
         1. the policy key signed it; 2. it follows what was in force; 3. it names this act, its approvals and what it
         said of live warrants; 4. the bundle is the one that was handed in, by the author it names; 5. the author's own
@@ -59,7 +59,7 @@ class Promoted:
         promotion = promotions.authentic(said, self._key)
         origin, digest = entry.head.origin, entry.subject
         promotions.hold_follows(promotion, origin=origin, digest=digest, previous=self.active, highest=self._highest)
-        given = {word["digest"]: word["operator"] for word in words if word["verdict"] == "approve"}
+        given = {word["digest"]: word["operator"] for word in words}
         asked = intent["parameters"]
         named = (promotion.intent_id, promotion.intent_digest, promotion.live_warrants)
         if named != (intent["intent_id"], digest_of(intent), asked["live_warrants"]):

@@ -13,7 +13,7 @@ from magistrate.engine.approvals import Asker, hold_rounds
 from magistrate.engine.containment import revoke_in
 from magistrate.engine.gateway import held
 from magistrate.engine.halting import halt_under
-from magistrate.engine.installation import Installation, Seen, Word, every
+from magistrate.engine.installation import Installation, Seen, Word, every, tell_once
 from magistrate.store.rows import Row
 from magistrate.store.txn import Txn
 
@@ -37,11 +37,17 @@ async def settle(house: Installation) -> None:
             await _end_older(house, active)
     except MagistrateError:  # the store is away: nobody can use one of them meanwhile
         left = True
+    except Exception as fault:  # noqa: BLE001 - what waits is asked again all the same
+        tell_once(f"ending older warrants: {fault!r}")
+        left = True
     async for row in every(house, "intents", state="waiting"):
         if row.data.get("bundle") != digest:
             try:
                 await renew(house, row.id)
             except MagistrateError:  # no answer: it still waits, and is asked at the next look
+                left = True
+            except Exception as fault:  # noqa: BLE001 - one that cannot be asked keeps no other waiting
+                tell_once(f"asking again about {row.id}: {fault!r}")
                 left = True
     if not left:
         house.settled = active.version

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from magistrate.core import canonical, question, values
+from magistrate.core.administration import ACTS, subject_of
 from magistrate.core.errors import Malformed
 from magistrate.core.values import Count, Document
 from magistrate.policy import gate, source
@@ -75,11 +76,10 @@ def _question(table: Table, case: Given, here: Here) -> dict[str, Any]:
     """The whole question of contract 1: the row's word, else the base's, else an ordinary one."""
     base = table.base
     action, target = str(_named(case, base, "action")), str(_named(case, base, "target"))
-    row = here["catalogue"]["actions"][action]
     inherited = base.parameters if action == (base.action or action) else {}
     parameters = {**inherited, **case.parameters}
     now = values.unix(_named(case, base, "now") or NOON)
-    proposer = _proposer(case, base, administration=bool(row.get("administration")))
+    proposer = _proposer(case, base, administration=action in ACTS)
     operators = _named(case, base, "operators")
     made = question.decision(
         ORIGIN,
@@ -91,7 +91,7 @@ def _question(table: Table, case: Given, here: Here) -> dict[str, Any]:
         approvals=[_approval(voice.plain(), now) for voice in _named(case, base, "approvals")],
         facts={**_zeros(action, here), **base.facts, **case.facts},
         counters_blind=_named(case, base, "blind"),
-        subject=_subject(row, parameters),
+        subject=subject_of(action, parameters),
         author=_named(case, base, "author"),
         installation={"operators": 3 if operators is None else operators, "demo": False},
     )
@@ -150,14 +150,6 @@ def _approval(voice: dict[str, Any], now: int) -> dict[str, Any]:
 
 def _zeros(action: str, here: Here) -> dict[str, int]:
     return {name: 0 for name, row in here.get("counters", {}).items() if row.get("action") == action}
-
-
-def _subject(row: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Whom an act of administration is about, as its row of the catalogue says."""
-    if not row.get("subject"):
-        return dict(question.NOBODY)
-    name = str(row["subject"]).rsplit("/", 1)[-1]
-    return {"type": str(row.get("subject_type", "")), "id": str(parameters.get(name, ""))}
 
 
 def _check_writable(made: Mapping[str, Any], table: Table, case: Given) -> None:

@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from magistrate.core.administration import ACTS, row_of
 from magistrate.core.canonical import pointer_to
+from magistrate.core.decision import LONGEST
 from magistrate.core.errors import Malformed
 from magistrate.core.values import IDENTIFIER
 from magistrate.policy.bundle import ROOTS
@@ -52,6 +54,9 @@ def check(modules: Mapping[str, Module], data: Mapping[str, Any]) -> None:
         hint = 'governs := {"refund.create"}'
         raise Malformed("gate.governs", f"policies.{silent[0]} does not say what it governs", hint=hint)
     _check_limits(data)
+    _check_acts(data)
+    _check_counters(data)
+    _check_tiers(data.get("tiers", {}), "/tiers")
     _check_schemas(data.get("catalogue", {}), "/catalogue")
 
 
@@ -196,6 +201,73 @@ def _actions(data: Mapping[str, Any]) -> frozenset[str]:
     catalogue = data.get("catalogue", {})
     actions = catalogue.get("actions", {}) if isinstance(catalogue, Mapping) else {}
     return frozenset(actions) if isinstance(actions, Mapping) else frozenset()
+
+
+def _check_acts(data: Mapping[str, Any]) -> None:
+    """What is an act of administration, about whom, and by whom carried out is the program's own to say."""
+    for action in sorted(_actions(data)):
+        pointer = pointer_to("/catalogue/actions", action)
+        row = data["catalogue"]["actions"][action]
+        if not isinstance(row, Mapping):
+            raise Malformed("gate.act", f"the row of {action} is not an object", pointer=pointer)
+        must = row_of(action)
+        said = {name: row.get(name, other) for name, other in row_of("").items()}
+        odd = [name for name in must if said[name] != must[name] or type(said[name]) is not type(must[name])]
+        executor = row.get("executor")
+        builtin = isinstance(executor, Mapping) and executor.get("kind") == "builtin"
+        if builtin != must["administration"]:
+            odd.append("executor")
+        if odd:
+            hint = "acts of administration are the program's own: take their rows as they were shipped"
+            detail = f"the row of {action} says of an act of administration what is not so: {', '.join(odd)}"
+            raise Malformed("gate.act", detail, hint=hint, pointer=pointer)
+        if action in ACTS:
+            _check_parameters(action, row.get("parameters"), pointer_to(pointer, "parameters"))
+
+
+def _check_parameters(action: str, schema: Any, pointer: str) -> None:
+    """An act that is permitted can be carried out: its schema wants what it needs, and knows nothing else."""
+    needed = set(ACTS[action].parameters.model_fields)
+    said = schema if isinstance(schema, Mapping) else {}
+    known, required = said.get("properties"), said.get("required")
+    if not (isinstance(known, Mapping) and isinstance(required, list | tuple) and needed <= {*map(str, required)}):
+        detail = f"the parameters of {action} require {', '.join(sorted(needed))}"
+        raise Malformed("gate.act", detail, pointer=pointer)
+    if known.keys() - needed:
+        detail = f"{action} has no parameter {min(known.keys() - needed)}"
+        raise Malformed("gate.act", detail, pointer=pointer)
+
+
+def _check_counters(data: Mapping[str, Any]) -> None:
+    """A counter says what it counts: an action, by whom or what, in which window, and where the amount stands."""
+    counters = data.get("counters", {})
+    for name, row in counters.items() if isinstance(counters, Mapping) else [("", counters)]:
+        if not (isinstance(row, Mapping) and _is_counter(row)):
+            detail = f"{name} is no counter: action, by (agent, target or all), window (utc_day or seconds), amount"
+            raise Malformed("gate.counter", detail, pointer=pointer_to("/counters", name))
+
+
+def _is_counter(row: Mapping[str, Any]) -> bool:
+    action, by, window, amount = (row.get(name, "") for name in ("action", "by", "window", "amount"))
+    if not isinstance(window, Mapping) or len(window) != 1 or row.keys() - {"action", "by", "window", "amount"}:
+        return False
+    seconds = window.get("seconds")
+    bounded = window.get("utc_day") is True or (type(seconds) is int and 1 <= seconds <= LONGEST)
+    return bounded and by in ("agent", "target", "all") and isinstance(action, str) and isinstance(amount, str)
+
+
+def _check_tiers(node: Any, pointer: str) -> None:
+    """No number of a tier is beyond what can be carried out: every answer of that tier would be none."""
+    if isinstance(node, Mapping):
+        for key, child in node.items():
+            _check_tiers(child, pointer_to(pointer, key))
+    elif isinstance(node, list | tuple):
+        for index, child in enumerate(node):
+            _check_tiers(child, pointer_to(pointer, index))
+    elif isinstance(node, int | float) and not 0 <= node <= LONGEST:
+        raise Malformed(
+            "gate.tier", f"a tier holds {node}, where at most {LONGEST} can be carried out", pointer=pointer
+        )
 
 
 def _check_limits(data: Mapping[str, Any]) -> None:
