@@ -33,10 +33,15 @@ def test_a_rule_that_is_silent_now_let_go_and_its_policys_limits_may_be_named_in
         ([SMALL], [EVERY], False),
         ([SMALL, Changed("catalogue.targets.x", "/catalogue/targets/x", "1", "2")], [], False),
         ([SMALL, Changed("magistrate.x", "/magistrate/x", "1", "2")], [], False),
+        ([SMALL, Changed("x", "/catalogue/actions/other.act", "", "{}")], [], True),
+        ([SMALL, Changed("x", "/catalogue/actions/its.act2/parameters", "", "{}")], [], True),
+        ([SMALL, Changed("x", "/catalogue/actions/its.act", "", "{}")], [], False),
+        ([SMALL, Changed("x", "/catalogue/actions/its.act/parameters", "", "{}")], [], False),
+        ([SMALL, Changed("x", "/catalogue/actions", "", "{}")], [], False),
     ],
 )
 def test_a_limit_stands_for_a_rule_only_where_nothing_else_can_have_moved_it(data, rewritten, stands):
-    (cause,) = found(answer("a.large"), answer(), data, rewritten=rewritten)
+    (cause,) = found(answer("a.large"), answer(), data, action="its.act", rewritten=rewritten)
     assert cause.names == ("a.large", SMALL.name)[: 1 + stands]
     assert covered([cause], [SMALL.name]) is stands
     assert covered([cause], ["a.large"])

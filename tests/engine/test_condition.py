@@ -239,7 +239,7 @@ def light(world):
 
     class Light:
         def __init__(self, _, warrant, execution_id):
-            self.kind, self.row = "http", {}
+            self.kind, self.row, self.unseen = "http", {}, ()
             self._warrant, self._id = warrant, execution_id
 
         async def probe(self, _):

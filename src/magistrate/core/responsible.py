@@ -13,6 +13,7 @@ from magistrate.core.replay import Difference, differences
 EVERY: Final = ""  # among rewritten policies: all of them, for the engine's own rules differ, or nobody knows
 UNEXPLAINED: Final = "unexplained"  # nothing we can name differs; it can be accepted by this name
 _APART: Final = ("/canaries/",)  # data no decision reads
+_ACTIONS: Final = "/catalogue/actions/"
 _SHARED: Final = ("/catalogue", "/magistrate")  # data that any policy's rule may read
 
 
@@ -77,13 +78,14 @@ def causes(
     about if there is any, else all of it. 4. Else the changed data of what they are about. 5. Else nobody knows.
 
     The changed data of a policy may stand for its rules only where nothing else can have moved them: neither Rego (of
-    the policies in `rewritten` it differs) nor data that every rule may read.
+    the policies in `rewritten` it differs) nor data that every rule may read. Of the actions in the catalogue that is
+    the row of the action the answers are about.
     """
     before, after = dict(_codes(document, was)), dict(_codes(document, now))
     spoke = {code: policy for code, policy in before.items() if code not in after}
     codes = spoke or {code: policy for code, policy in after.items() if code not in before}
     if codes:
-        unsure = EVERY in rewritten or any(row.pointer.startswith(_SHARED) for row in data)
+        unsure = EVERY in rewritten or any(_shared(row, action) for row in data)
         return [
             Cause(code, policy, (code, *_standing_for(policy, [] if unsure or policy in rewritten else data)))
             for code, policy in sorted(codes.items())
@@ -95,6 +97,14 @@ def causes(
         if rows:
             return [Cause(row.name, "", (row.name,)) for row in rows]
     return [Cause(UNEXPLAINED, "", (UNEXPLAINED,))]
+
+
+def _shared(row: Changed, action: str) -> bool:
+    """Whether any policy's rule may have read it, in an answer about this action."""
+    if row.pointer.startswith(_ACTIONS):
+        own = canonical.pointer_to(_ACTIONS.rstrip("/"), action)
+        return row.pointer == own or row.pointer.startswith(own + "/")
+    return row.pointer.startswith(_SHARED)
 
 
 def covered(causes_: Collection[Cause], accepted: Collection[str]) -> bool:
