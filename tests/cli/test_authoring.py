@@ -320,7 +320,7 @@ def test_a_second_bundle_under_a_known_sequence_is_refused(tmp_path, run):
 
     assert (code, out) == (say.CONFLICT, "")
     assert "[bundle.sequence_taken]" in err
-    assert "hint: raise `sequence` in .manifest" in err
+    assert "; raise `sequence` and `revision` in .manifest [bundle.sequence_taken]" in err
     assert len(list((tmp_path / "bundles").iterdir())) == 2
 
 

@@ -12,7 +12,7 @@ from tests.support import reference
 
 SRC = Path(__file__).parents[2] / "src" / "magistrate"
 VERBS = {words for words, _, _ in reference.verbs()}
-TOOLS = ("chmod ", "chronyc ", "cp ", "ls ", "readlink ", "rm ")
+TOOLS = ("MAGISTRATE_OPA_SHA256=X magistrate ", "chmod ", "chronyc ", "cp ", "ls ", "pip install ", "readlink ", "rm ")
 # an author's hints are lines of Rego and YAML, beside the file they mend
 AUTHORS = [
     f"policy/{name}.py"
@@ -38,6 +38,8 @@ def known():
             for said in getattr(node, "keywords", ()):
                 if said.arg == "hint" and (text := _text(said.value)):
                     yield f"{where}:{node.lineno}", text
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "hint" and (text := _text(node.value)):
+                yield f"{where}:{node.lineno}", text
 
 
 def _text(value):

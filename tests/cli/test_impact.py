@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from magistrate.cli import activating, impact_forms, say
+from magistrate.cli.impact_words import NOTHING
 from magistrate.core.looseness import RECORDED
 
 HOSTILE = "<script>alert(1)</script> | [x](http://evil) `rm` \x1b[31m\u202e\n# head"
@@ -232,6 +233,19 @@ def test_no_form_passes_what_was_not_compared():
 
 
 ESCAPE = "x\x1b[1A\x1b[2K\rnothing got looser\n\u202e\x9b2K"
+
+
+def test_no_form_passes_where_nothing_was_compared():
+    """A date that is mistyped leaves no question, and so nothing that could have got looser."""
+    empty = said(**{**NONE, "uncovered": 0, "questions": 0})
+    assert not impact_forms.passes(empty)
+    assert impact_forms.passes(said(**{**NONE, "uncovered": 0, "questions": 1}))
+    assert impact_forms.FORMS["text"](empty).splitlines()[-1] == NOTHING
+    markdown = impact_forms.FORMS["markdown"](empty).splitlines()
+    assert (markdown[0], markdown[-1]) == (f"### Policy impact: ⚠ {NOTHING}", NOTHING)
+    assert f'<p class="verdict bad"><strong>{NOTHING}' in impact_forms.FORMS["html"](empty)
+    (run,) = json.loads(impact_forms.FORMS["sarif"](empty))["runs"]
+    assert run["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"] == NOTHING
 
 
 def hostile():

@@ -60,6 +60,7 @@ def run(capsys, monkeypatch, *words):
         ("intent ls", say.AWAY, "[service.unreachable]"),
         ("status", say.AWAY, "[service.none]"),
         ("ledger verify", say.UNEXPECTED, "[ledger.absent]"),
+        ("ledger verify --genesis foo", say.USAGE, "[input.digest]"),
     ],
 )
 def test_a_mistake_is_an_error_and_a_hint(words, code, error, capsys, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 
 from magistrate import cli
 from magistrate.cli import replaying, say
+from magistrate.cli.impact_words import NOTHING
 from magistrate.core import canonical
 from magistrate.core.errors import Conflict
 from magistrate.core.replay import Finding
@@ -241,6 +242,14 @@ def test_the_answers_on_record_are_a_side_of_a_comparison(root, capsys, monkeypa
     assert (code, alone["was"], alone["loosened"]) == (say.FAILED, "recorded", 1)
     code, said = run(capsys, monkeypatch, "policy", "diff", real.digest(), "candidate.tar.gz", "--format", "json")
     assert json.loads(said.out) | {"was": ""} == alone | {"was": ""}
+
+
+def test_a_comparison_of_nothing_fails_and_whoever_reads_no_form_is_told_why(root, capsys, monkeypatch):
+    diff = ("policy", "diff", "recorded", "candidate.tar.gz")
+    code, said = run(capsys, monkeypatch, *diff, "--since", "2100-01-01T00:00:00Z")
+    assert (code, said.out.splitlines()[-1]) == (say.FAILED, NOTHING)
+    code, said = run(capsys, monkeypatch, *diff, "--format", "html", "--out", "impact.html")
+    assert (code, "1 loosened, 1 of them not accepted" in said.err) == (say.FAILED, True)
 
 
 def test_what_moved_before_a_replay_was_broken_off_is_not_made_up(root, capsys, monkeypatch):

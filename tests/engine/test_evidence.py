@@ -246,17 +246,22 @@ async def test_a_value_is_not_too_long_to_deviate(world, length):
     assert world.state("warrants", row.data["warrant_id"]) == "revoked"
 
 
-async def test_many_things_touched_are_not_too_many_to_deviate(world):
+async def grown_by(world, services):
+    """A deploy in which the fleet grows by so many services that nobody asked for, when it is over."""
     warrant = await world.warrant(DEPLOY)
     deploy = world.fleet.deploy
 
-    def everywhere(name, said):
-        for n in range(800):
-            world.fleet.services[f"svc-{n:03}"] = {"version": "1", "restarts": 0}
+    def wide(name, said):
+        for n in range(services):
+            world.fleet.services[f"svc-{n:04}"] = {"version": "1", "restarts": 0}
         return deploy(name, said)
 
-    world.fleet.deploy = everywhere
-    row = await world.finished(await world.redeem(warrant))
+    world.fleet.deploy = wide
+    return await world.finished(await world.redeem(warrant))
+
+
+async def test_many_things_touched_are_not_too_many_to_deviate(world):
+    row = await grown_by(world, 800)
     assert row.data["verdict"] == "deviating"
     assert row.data["contained"]
 
@@ -286,16 +291,7 @@ async def test_what_deviated_before_something_was_left_out_still_does(world, tal
 
 
 async def test_a_probe_that_saw_too_much_is_named(world):
-    warrant = await world.warrant(DEPLOY)
-    deploy = world.fleet.deploy
-
-    def wide(name, said):
-        for n in range(2500):
-            world.fleet.services[f"svc-{n:04}"] = {"version": "1", "restarts": 0}
-        return deploy(name, said)
-
-    world.fleet.deploy = wide
-    row = await world.finished(await world.redeem(warrant))
+    row = await grown_by(world, 2500)
     (body,) = bodies(world, "verification", row.id)
     assert row.data["verdict"] == "inconclusive"
     assert [one["source"] for one in body["left_out"]] == ["probe/fleet"]

@@ -301,7 +301,8 @@ def test_a_release_nobody_accepts_is_not_even_downloaded(site: Site, released, c
         install(cache, base=site.base)
 
     assert "opa.not_accepted" in refused.value.detail
-    assert "MAGISTRATE_OPA_SHA256" in refused.value.hint
+    assert "MAGISTRATE_OPA_SHA256" in refused.value.detail
+    assert refused.value.hint == "magistrate opa install"
     assert site.seen == [released + ".sha256"]
     assert left(cache) == []
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from magistrate.cli import say
-from magistrate.cli.impact_words import looked
+from magistrate.cli.impact_words import NOTHING, looked
 from magistrate.core.looseness import RECORDED
 
 
@@ -26,6 +26,8 @@ def page(said: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> str:
 
 
 def _peace(said: dict[str, Any]) -> str:
+    if not said["questions"]:
+        return f"⚠ {NOTHING}"
     return f"{said['loosened']} loosened, all accepted by name" if said["loosened"] else "nothing loosened"
 
 

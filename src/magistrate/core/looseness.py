@@ -98,7 +98,8 @@ def _level(document: str, answer: Answer) -> int:
     """How much an answer permits at first sight; 0 is nothing, and a verdict is more than none."""
     if answer is None:
         return 0
-    return OUTCOMES[document][::-1].index(outcome(document, answer)) + (document == "verification")
+    least = 1 if document == "verification" else 0
+    return least + OUTCOMES[document][::-1].index(outcome(document, answer))
 
 
 def _decisions(was: Mapping[str, Any], now: Mapping[str, Any], ranks: Ranks) -> Iterator[Step]:

@@ -78,8 +78,8 @@ def _hold_floor(txn: Txn, intent: Mapping[str, Any]) -> None:
     try:
         hold_floor(intent, said, operators=people.data["operators"])
     except Refused as no:
-        hint = "propose the act again, and have it signed by operators who are enrolled by now"
-        raise Refused(no.code, f"{no.detail} when it is carried out", hint=hint) from no
+        detail = f"{no.detail} when it is carried out: propose it again, to be signed by operators enrolled by now"
+        raise Refused(no.code, detail, hint="magistrate operators ls") from no
 
 
 def _credential(txn: Txn, said: dict[str, Any]) -> dict[str, Any]:

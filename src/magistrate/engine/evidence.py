@@ -16,7 +16,7 @@ from magistrate.engine.installation import Asked
 
 ALERT: Final = "evidence.left_out"
 SHARES: Final = (1.0, 0.5, 0.25, 0.125, 0.0)  # of the bytes of all facts, one after the other, until it fits
-# the last: an answer that quotes facts at a length that no document takes
+# the last is an answer that quotes facts at a length that no document takes, as bundles before the fourth could
 _TOO_LARGE: Final = ("opa.question_too_large", "opa.too_large", "entry.large", "opa.answer_shape")
 _AROUND: Final = 64 * 1024  # bytes of a record beside question and answer: what was left out, and its own fields
 _NAMED: Final = 8  # left out things an alert names; beyond them they are counted

@@ -346,9 +346,7 @@ class _Run:
             self._tell(self._progress)
         if self._file.path is not None and now - self._saved >= SAVE_SECONDS:
             await self._pools.settle(self._used)  # only what was compared is behind us
-            if (
-                not history.findings
-            ):  # what the tree tells is told at the end: whoever takes it up reads that part again
+            if not history.findings:  # they are told at the end: whoever takes it up has to find them again
                 self._file.save(self._state(history.root))
             self._saved = time.monotonic()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -74,5 +75,5 @@ class Accepted:
         except OSError as error:
             raise Unavailable("opa.cache", f"{self._path} cannot be read: {error.strerror}") from error
         except ValidationError:
-            hint = f"look at it; removing it means that OPA is accepted anew: {self._path}"
-            raise Broken("opa.accepted", f"{self._path} is damaged", hint=hint) from None
+            detail = f"{self._path} is damaged; look at it first: without it OPA is accepted anew"
+            raise Broken("opa.accepted", detail, hint=f"rm {shlex.quote(str(self._path))}") from None

@@ -97,8 +97,8 @@ class Archive:
         path = self.path(digest)
         raw = _read(path, tarball.MAX_PACKED)
         if canonical.digest(raw) != digest:
-            hint = "restore the file from a backup"
-            raise Broken("bundle.changed", f"{path.name} holds other bytes than its name says", hint=hint)
+            detail = f"{path.name} holds other bytes than its name says; restore it from a backup"
+            raise Broken("bundle.changed", detail, hint="magistrate ledger verify")
         bundle = self._parsed(raw, path)
         if (bundle.sequence, bundle.contract) != (row.sequence, row.contract):
             raise _edited(f"{INDEX} gives {digest} another sequence or contract than it has")
@@ -122,8 +122,8 @@ class Archive:
         index = self._index()
         for digest in index:
             if digest != bundle.digest and self._sequence(index[digest]) == bundle.sequence:
-                hint = "raise `sequence` in .manifest"
-                raise Conflict("bundle.sequence_taken", f"sequence {bundle.sequence} is {digest}", hint=hint)
+                detail = f"sequence {bundle.sequence} is {digest}; raise `sequence` and `revision` in .manifest"
+                raise Conflict("bundle.sequence_taken", detail, hint="magistrate policy build rego")
         return index
 
     def _sequence(self, row: _Row) -> int:
@@ -210,8 +210,8 @@ def _read(path: Path, most: int) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        hint = "restore the file from a backup"
-        raise Broken("bundle.lost", f"{path.name} was taken in and is gone", hint=hint) from None
+        detail = f"{path.name} was taken in and is gone; restore it from a backup"
+        raise Broken("bundle.lost", detail, hint="magistrate ledger verify") from None
     except OSError as error:
         if path.is_symlink():
             raise Broken("bundle.link", f"{path} is a link, not a file that was taken in") from None

@@ -25,7 +25,7 @@ PINNED: Final = (
     "1.22.2"  # never below: before 1.21.3 a bundle's signature can be bypassed, 1.21.0 to 1.22.0 lose a rule
 )
 MODULE_SUM: Final = "h1:WzqReKk2VjcvBN/NQTlcIxKqFPKpzIdb6KYMHzPEbe0="  # of PINNED, by Go's checksum database
-INSTALL: Final = "run `magistrate opa install`"
+INSTALL: Final = "magistrate opa install"
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def install(
         except OSError as error:
             reasons.append(f"opa.cache: {accepted.folder} cannot be written: {error.strerror}")
         say(reasons[-1])
-    hint = "accept the release when asked, name its digest in MAGISTRATE_OPA_SHA256, or install Go"
-    raise Unavailable("opa.missing", f"OPA {PINNED} could not be had: {'; '.join(reasons)}", hint=hint)
+    ways = "accept the release when asked, name its digest in MAGISTRATE_OPA_SHA256, or install Go"
+    raise Unavailable("opa.missing", f"OPA {PINNED} could not be had: {'; '.join(reasons)}; {ways}", hint=INSTALL)
 
 
 def find_or_install(
@@ -192,8 +192,8 @@ def _from_setting(path: Path, accepted: Accepted, accept: Accept) -> Binary:
     sha256 = sha256_of(path)
     known = accepted.digests_from(str(path))
     if known and sha256 not in known and not accept(Candidate("setting", str(path), PINNED, sha256)):
-        hint = f"if you replaced it: MAGISTRATE_OPA_SHA256={sha256}"
-        raise Broken("opa.changed", f"{path} is not the file that was accepted before", hint=hint)
+        detail = f"{path} is not the file that was accepted before; if you replaced it, name its digest"
+        raise Broken("opa.changed", detail, hint=f"MAGISTRATE_OPA_SHA256={sha256} magistrate opa which")
     _check_version(path)
     accepted.keep(sha256, "setting", str(path))
     return Binary(path, PINNED, sha256, "setting")

@@ -43,8 +43,8 @@ class Bundle:
         files = tarball.unpack(raw)
         for name in files:
             if name not in (MANIFEST, DATA) and (not name.endswith(".rego") or name.endswith("_test.rego")):
-                hint = "a bundle holds .rego, data.json and .manifest; tests and other files stay at home"
-                raise Malformed("bundle.file", f"{name} does not belong into a bundle", hint=hint)
+                detail = f"{name} does not belong into a bundle: it holds .rego, data.json and .manifest, and no tests"
+                raise Malformed("bundle.file", detail, hint="magistrate policy build rego")
         sequence, contract = _manifest(_json(files, MANIFEST))
         data = _json(files, DATA) if DATA in files else {}
         if foreign := sorted(data.keys() - ROOTS):

@@ -211,7 +211,7 @@ class Sidecar:
             if (now := _identity(file.fileno())) == self._hashed:
                 return  # nothing was written to it since it was hashed: a restart need not read 60 MB again
             if hashlib.file_digest(file, "sha256").hexdigest() != self._binary.sha256:
-                hint = "run `magistrate opa install`"
+                hint = "magistrate opa install"
                 raise Broken("opa.changed", f"{self._binary.path} is not the OPA that was accepted", hint=hint)
             self._hashed = now
 
