@@ -1,6 +1,11 @@
 """What those who propose and approve an activation are told before they sign."""
 
+from types import SimpleNamespace
+
+import pytest
+
 from magistrate.cli import activating
+from magistrate.core.errors import Conflict
 
 
 def test_every_field_that_changes_beside_policy_is_told_as_it_was_and_is(capsys):
@@ -26,3 +31,19 @@ def test_every_field_that_changes_beside_policy_is_told_as_it_was_and_is(capsys)
     assert '{"by":"agent"} → nothing' in told
     assert "\x1b[2K" not in told
     assert told.rstrip().endswith(": 7")
+
+
+def test_what_is_in_force_already_is_said_before_anything_is_read_or_signed(monkeypatch, capsys):
+    digest = "sha256:" + "1" * 64
+    asked = []
+
+    class Service:
+        def get(self, path):
+            asked.append(path)
+            return {"digest": digest, "against": digest}
+
+    monkeypatch.setattr(activating, "me", lambda: SimpleNamespace(client=Service()))
+    with pytest.raises(Conflict, match=r"bundle\.active"):
+        activating.activate(digest, yes=True)
+    assert asked == [f"/v1/bundles/{digest}/changes"]
+    assert capsys.readouterr().err == ""
