@@ -6,6 +6,9 @@
 4. Its answer now, from OPAs of our own that hold that bundle: the same canonical bytes.
 
 Each way to fail is a finding with its own code. Nothing is written but the state file that was asked for.
+
+Long because a run is one state, which each of its steps counts into; what has none of it lies in `history`, `pools`,
+`tally`, `tampering` and `replay_state`.
 """
 
 from __future__ import annotations
